@@ -1,0 +1,139 @@
+"""One tree of exceptions; each names the file, the fact and the remedy.
+
+::
+
+    HounsfieldError
+    ├── InputError                 the scan (or data set) cannot be used as it is
+    │   ├── NothingToRead          no image in the folder, archive or file
+    │   ├── NotReadable            truncated, damaged, or not what its name says
+    │   ├── UnsupportedEncoding    a transfer syntax or format without a decoder here
+    │   ├── GeometryRefused        gaps, tilt, uneven spacing, mixed orientation ...
+    │   ├── AmbiguousInput         several series fit; the user must choose
+    │   └── LimitExceeded          reading would take more memory or time than allowed
+    ├── PackageError               the model package
+    │   ├── PackageNotFound        no installed package, no such folder
+    │   ├── PackageInvalid         the manifest or a file does not follow the format
+    │   └── PackageRefused         it holds what a package must never hold
+    ├── DomainRefused              the model must not read this scan
+    ├── DoesNotFit                 no plan keeps the budget
+    ├── EngineError                an inference engine failed
+    │   └── EngineUnavailable      it is not installed, or cannot run this graph
+    ├── OutputError                a result could not be written
+    │   ├── OutputExists           something stands there already
+    │   └── ReadBackFailed         what was written does not read back the same
+    └── SettingsError              a setting or an argument does not make sense
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+
+class HounsfieldError(Exception):
+    """Base of all errors that hounsfield raises on purpose.
+
+    Parameters
+    ----------
+    fact
+        What is the case, in plain words, without a full stop.
+    remedy
+        What the reader can do about it, without a full stop.
+    path
+        The file or folder it is about, if any.
+    """
+
+    def __init__(self, fact: str, remedy: str, path: str | Path | None = None) -> None:
+        super().__init__(fact, remedy, path)
+        self.fact = fact
+        self.remedy = remedy
+        self.path = None if path is None else Path(path)
+
+    def __str__(self) -> str:
+        where = "" if self.path is None else f"{self.path}: "
+        return f"{where}{self.fact}; {self.remedy}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The error as data, for ``--json``."""
+        return {
+            "error": type(self).__name__,
+            "path": None if self.path is None else str(self.path),
+            "fact": self.fact,
+            "remedy": self.remedy,
+        }
+
+
+class InputError(HounsfieldError):
+    """The scan or data set cannot be used as it is."""
+
+
+class NothingToRead(InputError):
+    """No image was found where one was expected."""
+
+
+class NotReadable(InputError):
+    """The file is truncated, damaged, or not what it claims to be."""
+
+
+class UnsupportedEncoding(InputError):
+    """No decoder here reads this transfer syntax or format."""
+
+
+class GeometryRefused(InputError):
+    """The slices do not form a volume that a model may read."""
+
+
+class AmbiguousInput(InputError):
+    """Several series fit; the user must choose one."""
+
+
+class LimitExceeded(InputError):
+    """Reading would take more memory or time than allowed."""
+
+
+class PackageError(HounsfieldError):
+    """A model package cannot be used."""
+
+
+class PackageNotFound(PackageError):
+    """No installed package and no folder has this name."""
+
+
+class PackageInvalid(PackageError):
+    """The manifest or a file of the package does not follow the format."""
+
+
+class PackageRefused(PackageError):
+    """The package holds what a package must never hold."""
+
+
+class DomainRefused(HounsfieldError):
+    """The model must not read this scan."""
+
+
+class DoesNotFit(HounsfieldError):
+    """No plan keeps the budget."""
+
+
+class EngineError(HounsfieldError):
+    """An inference engine failed."""
+
+
+class EngineUnavailable(EngineError):
+    """The engine is not installed, or cannot run this graph."""
+
+
+class OutputError(HounsfieldError):
+    """A result could not be written."""
+
+
+class OutputExists(OutputError):
+    """Something stands where the result should go."""
+
+
+class ReadBackFailed(OutputError):
+    """What was written does not read back the same."""
+
+
+class SettingsError(HounsfieldError):
+    """A setting or an argument does not make sense."""

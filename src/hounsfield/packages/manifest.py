@@ -1,0 +1,316 @@
+"""The manifest of a model package: what it eats, what it may read, what it answers.
+
+``manifest.toml`` is data. Unknown keys are errors, nothing is evaluated, and every value is
+checked here before any other file of the package is opened. ``json_schema()`` publishes it.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from hounsfield.volume import Quantity, parse_orientation
+
+FORMAT_VERSION = 1
+
+Precision = Literal["fp32", "bf16", "fp16", "int8"]
+Breach = Literal["warn", "refuse"]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
+Text = Annotated[str, Field(min_length=1, max_length=4000)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1, le=65535)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, protected_namespaces=())
+
+
+class Code(_Table):
+    """A coded concept: value, coding scheme designator, meaning (PS3.3 section 8)."""
+
+    value: Annotated[str, Field(min_length=1, max_length=16)]
+    scheme: Annotated[str, Field(pattern=r"^[A-Z0-9_]{1,16}$")]
+    meaning: Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class Licence(_Table):
+    """Licences of the weights and of the data they were trained on (SPDX ids or plain text)."""
+
+    weights: Text
+    data: Text
+    attribution: str = ""
+
+
+class Channel(_Table):
+    """One image channel: its modality, and what its numbers must mean."""
+
+    name: Name
+    modality: Annotated[str, Field(pattern=r"^[A-Z]{2,16}$")]
+    quantity: Quantity = Quantity.ARBITRARY
+
+
+class Clip(_Table):
+    """Clip to [low, high] in the units of the channel."""
+
+    step: Literal["clip"]
+    low: Finite
+    high: Finite
+
+
+class ClipQuantiles(_Table):
+    """Clip to the quantiles ``low`` and ``high`` of all voxels that are not padding."""
+
+    step: Literal["clip-quantiles"]
+    low: Fraction
+    high: Fraction
+
+
+class Scale(_Table):
+    """Map [low, high] linearly onto [to_low, to_high]; clipped to it when ``clip``."""
+
+    step: Literal["scale"]
+    low: Finite
+    high: Finite
+    to_low: Finite = 0.0
+    to_high: Finite = 1.0
+    clip: bool = True
+
+
+class ScaleQuantiles(_Table):
+    """Map the quantiles ``low`` and ``high`` of the scan linearly onto [to_low, to_high]."""
+
+    step: Literal["scale-quantiles"]
+    low: Fraction
+    high: Fraction
+    to_low: Finite = 0.0
+    to_high: Finite = 1.0
+    clip: bool = True
+
+
+class ZScore(_Table):
+    """Subtract the mean and divide by the standard deviation of the scan (or of non-zero voxels)."""
+
+    step: Literal["z-score"]
+    non_zero_only: bool = False
+
+
+class Standardise(_Table):
+    """Subtract a fixed ``mean`` and divide by a fixed ``std`` (a property of the training set)."""
+
+    step: Literal["standardise"]
+    mean: Finite
+    std: Positive
+
+
+IntensityStep = Annotated[
+    Clip | ClipQuantiles | Scale | ScaleQuantiles | ZScore | Standardise, Field(discriminator="step")
+]
+
+
+class WindowSpec(_Table):
+    """The sliding window. Positions are part of the package: results depend on them.
+
+    ``positions``: ``"even"`` spreads the windows evenly (nnU-Net's rule), ``"stride"`` steps
+    by ``shape * (1 - overlap)`` and moves the last one back (MONAI's rule). ``"gaussian"``
+    blending weighs by a Gaussian with standard deviation ``sigma * shape``.
+    """
+
+    shape: tuple[Count, Count, Count]
+    overlap: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    positions: Literal["even", "stride"] = "even"
+    blending: Literal["gaussian", "constant"] = "gaussian"
+    sigma: Positive = 0.125
+    pad_value: Finite = 0.0
+    skip_below: Finite | None = None
+
+
+class InputSpec(_Table):
+    """What the network is given; spacings and shapes in the order (k, j, i)."""
+
+    channels: Annotated[tuple[Channel, ...], Field(min_length=1, max_length=16)]
+    orientation: str = "LPS"
+    spacing_mm: tuple[Positive, Positive, Positive] | None = None
+    interpolation: Literal["linear", "cubic"] = "linear"
+    intensity: tuple[IntensityStep, ...] = ()
+    window: WindowSpec
+
+    @field_validator("orientation")
+    @classmethod
+    def _known(cls, code: str) -> str:
+        parse_orientation(code)
+        return code.upper()
+
+
+class Allowed(_Table):
+    """The value must be one of ``allowed`` (compared in upper case)."""
+
+    allowed: Annotated[tuple[str, ...], Field(min_length=1)]
+    breach: Breach
+
+
+class Between(_Table):
+    """The value must lie in [low, high]; for triples, each of the three must."""
+
+    low: Finite | None = None
+    high: Finite | None = None
+    breach: Breach
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Between:
+        if self.low is None and self.high is None:
+            raise ValueError("give low, high or both")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError("low is above high")
+        return self
+
+
+class Domain(_Table):
+    """What the package may be run on; each breach says ``warn`` or ``refuse``.
+
+    A value that the scan does not state breaches nothing but is noted, except ``modality``,
+    which must be known from a DICOM source.
+    """
+
+    modality: Allowed
+    body_part: Allowed | None = None
+    sex: Allowed | None = None
+    age_years: Between | None = None
+    spacing_mm: Between | None = None
+    slice_spacing_mm: Between | None = None
+    extent_mm: Between | None = None
+    slices: Between | None = None
+    magnetic_field_tesla: Between | None = None
+    contrast: Literal["required", "forbidden"] | None = None
+    contrast_breach: Breach = "warn"
+    padding_fraction: Between | None = None
+    repaired: Breach = "warn"
+
+
+class SegmentSpec(_Table):
+    """A label that the package answers; ``number`` is its value and, for softmax, its channel."""
+
+    number: Count
+    label: Annotated[str, Field(min_length=1, max_length=64)]
+    category: Code
+    type: Code
+    modifier: Code | None = None
+    lesion: bool = False
+    colour_rgb: tuple[
+        Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le=255)]
+    ] = (230, 60, 60)
+
+
+class KeepLargest(_Table):
+    """Keep the largest connected component of the named segments (taken together if ``joined``)."""
+
+    step: Literal["keep-largest"]
+    segments: tuple[Count, ...]
+    joined: bool = False
+
+
+class RemoveSmall(_Table):
+    """Drop connected components below ``volume_mm3`` from the named segments."""
+
+    step: Literal["remove-small"]
+    segments: tuple[Count, ...]
+    volume_mm3: Positive
+
+
+CleanUp = Annotated[KeepLargest | RemoveSmall, Field(discriminator="step")]
+
+
+class OutputSpec(_Table):
+    """What comes out of the network, and what it means."""
+
+    activation: Literal["softmax", "sigmoid", "none"] = "softmax"
+    threshold: Fraction = 0.5
+    segments: tuple[SegmentSpec, ...] = ()
+    clean_up: tuple[CleanUp, ...] = ()
+
+    @model_validator(mode="after")
+    def _numbers_from_one(self) -> OutputSpec:
+        numbers = [segment.number for segment in self.segments]
+        if numbers != list(range(1, len(numbers) + 1)):
+            raise ValueError("segment numbers must count 1, 2, 3 ... without holes")
+        named = {number for step in self.clean_up for number in step.segments}
+        if not named <= set(numbers):
+            raise ValueError(f"clean_up names segments that do not exist: {sorted(named - set(numbers))}")
+        return self
+
+
+class GraphSpec(_Table):
+    """One ONNX graph of the package: (batch, channels, k, j, i) in, (batch, classes, k, j, i) out."""
+
+    precision: Precision
+    file: str
+    input: Annotated[str, Field(min_length=1, max_length=200)]
+    output: Annotated[str, Field(min_length=1, max_length=200)]
+    sees_padding_as: Finite | None = None
+
+    @field_validator("file")
+    @classmethod
+    def _inside(cls, file: str) -> str:
+        return inside(file, ".onnx")
+
+
+class EvidenceSpec(_Table):
+    """An evaluation of one graph, shipped as JSON."""
+
+    precision: Precision
+    file: str
+
+    @field_validator("file")
+    @classmethod
+    def _inside(cls, file: str) -> str:
+        return inside(file, ".json")
+
+
+class Manifest(_Table):
+    """The whole of ``manifest.toml``."""
+
+    format: Literal[1]
+    id: Name
+    version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$", max_length=32)]
+    title: Annotated[str, Field(min_length=1, max_length=64)]
+    task: Literal["segmentation"]
+    intended_use: Text
+    licence: Licence
+    input: InputSpec
+    domain: Domain
+    output: OutputSpec
+    graphs: Annotated[tuple[GraphSpec, ...], Field(min_length=1)]
+    architecture: dict[str, Any] | None = None
+    evidence: tuple[EvidenceSpec, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Manifest:
+        precisions = [graph.precision for graph in self.graphs]
+        if len(set(precisions)) != len(precisions):
+            raise ValueError("two graphs have the same precision")
+        if not self.output.segments:
+            raise ValueError("a segmentation package needs at least one [[output.segments]]")
+        return self
+
+    @property
+    def reference(self) -> str:
+        """``id-version``, the folder name of the package."""
+        return f"{self.id}-{self.version}"
+
+
+def inside(file: str, suffix: str) -> str:
+    """A relative path that stays in the package and ends in ``suffix``, else ValueError."""
+    path = PurePosixPath(file)
+    parts_ok = all(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", part) for part in path.parts)
+    if path.is_absolute() or not parts_ok or ".." in path.parts or path.suffix != suffix:
+        raise ValueError(f"{file!r} is not a plain relative path ending in {suffix}")
+    return str(path)
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of ``manifest.toml``."""
+    return Manifest.model_json_schema()
