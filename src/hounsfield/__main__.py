@@ -1,0 +1,5 @@
+"""``python -m hounsfield`` is the command-line door."""
+
+from hounsfield.cli import main
+
+main()

@@ -1,0 +1,62 @@
+"""The ``hounsfield`` command: its verbs, and how errors end.
+
+Each verb is a function in a module of its own, which imports its use case only when it is
+called, so that ``--help`` stays quick. Exit codes: 0 ok, 1 refused or failed, 2 usage.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+from hounsfield import __version__
+from hounsfield.errors import HounsfieldError
+
+app = typer.Typer(
+    name="hounsfield",
+    help="Run, prove, train and deploy medical-imaging AI on your own machine. Research use only.",
+    epilog="Start with 'hounsfield demo', or 'hounsfield inspect SCAN' to see what a scan is.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Options before the verb."""
+
+
+def main() -> None:
+    """Run the command line; an error of ours becomes one clear line and exit code 1."""
+    as_json = "--json" in sys.argv
+    try:
+        app()
+    except HounsfieldError as error:
+        fail(error, as_json)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(0)
+
+
+def fail(error: HounsfieldError, as_json: bool) -> None:
+    """Print the error as one line (or as JSON on standard output) and exit with 1."""
+    if as_json:
+        print(json.dumps(error.as_dict()))
+    else:
+        print(f"hounsfield: {' '.join(str(error).split())}", file=sys.stderr)
+    sys.exit(1)

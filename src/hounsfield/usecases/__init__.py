@@ -1,0 +1,1 @@
+"""One verb per file: a frozen request in, a frozen result out; progress by events."""
