@@ -1,0 +1,1 @@
+"""From bytes in a file to pixels in an array."""
