@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from hounsfield.architectures import build
+from hounsfield.architectures import build, weights_of
 
 ARCHITECTURE = {
     "name": "plain-unet",
@@ -186,6 +186,7 @@ def main() -> None:
     network = build(ARCHITECTURE).to(memory_format=torch.channels_last_3d)
     average = copy.deepcopy(network)
     compiled = torch.compile(network)
+    save_file(weights_of(average), arguments.out / "weights.safetensors")
     optimiser = torch.optim.AdamW(network.parameters(), lr=s.learning_rate, weight_decay=s.weight_decay)
     curve, running, started = [], [], time.monotonic()
     order: list[int] = []
@@ -214,7 +215,7 @@ def main() -> None:
             running = []
             if (step + 1) % 1000 == 0 or step + 1 == s.steps:
                 point["validation_dice"] = validation_dice(average, validation)
-                save_file({k: v.contiguous() for k, v in average.state_dict().items()}, arguments.out / "weights.safetensors")
+                save_file(weights_of(average), arguments.out / "weights.safetensors")
             curve.append(point)
             print(json.dumps(point), flush=True)
     record = {
