@@ -21,6 +21,7 @@
     ├── OutputError                a result could not be written
     │   ├── OutputExists           something stands there already
     │   └── ReadBackFailed         what was written does not read back the same
+    ├── PluginError                an extension is missing, broken, or claimed twice
     └── SettingsError              a setting or an argument does not make sense
 """
 
@@ -133,6 +134,10 @@ class OutputExists(OutputError):
 
 class ReadBackFailed(OutputError):
     """What was written does not read back the same."""
+
+
+class PluginError(HounsfieldError):
+    """An extension is missing, broken, or claimed by two distributions."""
 
 
 class SettingsError(HounsfieldError):
