@@ -26,8 +26,9 @@ class Finding:
     segment_number
         The segment it lies in; ``None`` for points and boxes without a segmentation.
     component
-        Connected component of a lesion segment, from 1, largest first; ``None`` when the
-        finding is the whole segment.
+        Connected component of a lesion segment, from 1, largest first; 0 stands for all
+        components beyond the counted ones, taken together; ``None`` when the finding is the
+        whole segment.
     centre_mm
         LPS mm, ``None`` when the segment is empty.
     box_mm
