@@ -32,7 +32,9 @@ def test_the_wrong_modality_is_refused_and_named() -> None:
 def test_a_dicom_scan_without_modality_is_refused_but_a_nifti_is_only_noted() -> None:
     nameless = scan(modality=None)
     assert outcome(nameless) == {"modality": "refuse"}
-    assert outcome(replace(nameless, provenance=replace(nameless.provenance, format="nifti"))) == {"modality": "unknown"}
+    assert outcome(replace(nameless, provenance=replace(nameless.provenance, format="nifti"))) == {
+        "modality": "unknown"
+    }
 
 
 @pytest.mark.parametrize(

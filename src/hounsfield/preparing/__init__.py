@@ -1,0 +1,21 @@
+"""Invertible steps between a scan and what a network is given; each predicts its geometry."""
+
+from hounsfield.preparing.domain import DomainCheck, check_domain
+from hounsfield.preparing.prepare import prepare
+from hounsfield.preparing.prepared import Prepared
+from hounsfield.preparing.restoring import restore_labels, restore_scores, source_view
+from hounsfield.preparing.steps import CropPad, Orient, Resample, Step
+
+__all__ = [
+    "CropPad",
+    "DomainCheck",
+    "Orient",
+    "Prepared",
+    "Resample",
+    "Step",
+    "check_domain",
+    "prepare",
+    "restore_labels",
+    "restore_scores",
+    "source_view",
+]

@@ -1,0 +1,145 @@
+"""From scans to network input, as the manifest's ``[input]`` says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hounsfield.errors import GeometryRefused, InputError
+from hounsfield.packages.manifest import InputSpec
+from hounsfield.preparing.distribution import distribution
+from hounsfield.preparing.intensity import Chain, decide
+from hounsfield.preparing.prepared import Channel, Prepared
+from hounsfield.preparing.steps import Orient, Resample
+from hounsfield.volume import Geometry, Volume
+
+_STORE_BLOCK_BYTES = 16 * 2**20
+
+
+def prepare(
+    volumes: Volume | Sequence[Volume],
+    spec: InputSpec,
+    *,
+    padding_value: float | None = None,
+    lazy: bool = False,
+    store_in: Path | None = None,
+) -> Prepared:
+    """Turn, scale and resample a scan (or one scan per channel) into network input.
+
+    Order: orientation (no interpolation), intensity steps on the scan's own voxels, pixel padding
+    set to one value, then resampling. Padding takes no part in the statistics.
+
+    Parameters
+    ----------
+    volumes
+        One per channel of ``spec``, in its order. The first gives the grid; others are
+        brought onto it by linear interpolation if theirs differs (same frame of reference only).
+    spec
+        The manifest's input table.
+    padding_value
+        What the network sees where the scanner stored no measurement, in network units;
+        by default the window's ``pad_value``.
+    lazy
+        Resample each part when it is read, instead of once.
+    store_in
+        Folder for a temporary file of the resampled values, instead of memory. The file has no
+        name once it is open, so it goes when it is no longer used.
+
+    Raises
+    ------
+    InputError
+        If the number of scans is wrong, or their voxels cannot be used.
+    GeometryRefused
+        If the scans do not lie in the same frame of reference, or the axes are sheared.
+    """
+    scans = [volumes] if isinstance(volumes, Volume) else list(volumes)
+    if len(scans) != len(spec.channels):
+        raise InputError(
+            fact=f"{len(scans)} scans were given for {len(spec.channels)} channels",
+            remedy=f"give one scan per channel: {', '.join(channel.name for channel in spec.channels)}",
+        )
+    source = scans[0].geometry
+    if not source.is_orthonormal:
+        raise GeometryRefused("the axes of the scan are not at right angles", "repair the tilt first (--repair)")
+    scans = [scan if scan.geometry.is_close(source) else _onto(scan, source) for scan in scans]
+    pad = spec.window.pad_value if padding_value is None else padding_value
+    orient = Orient(spec.orientation)
+    resample = None if spec.spacing_mm is None else Resample(spec.spacing_mm, spec.interpolation)
+    oriented = orient.geometry(source)
+    geometry = oriented if resample is None else resample.geometry(oriented)
+    if geometry.shape == oriented.shape:
+        geometry, resample = oriented, None
+    channels = tuple(_channel(scan, spec, orient, pad) for scan in scans)
+    prepared = Prepared(channels, geometry, source, orient, resample)
+    if resample is None or lazy:
+        return prepared
+    return replace(prepared, stored=_store(prepared, store_in))
+
+
+def _channel(scan: Volume, spec: InputSpec, orient: Orient, pad: float) -> Channel:
+    padding = scan.padding
+    if padding is not None and not padding.any():
+        padding = None
+    needed = bool(spec.intensity) or scan.array.dtype.kind == "f"
+    chain = decide(spec.intensity, distribution(scan.array, padding)) if needed else Chain()
+    turned = None if padding is None else orient.apply(padding, scan.geometry)
+    return Channel(orient.apply(scan.array, scan.geometry), turned, chain, pad)
+
+
+def _store(prepared: Prepared, folder: Path | None) -> NDArray[np.float32]:
+    """All network values, computed in slabs of a few slices."""
+    out = _room((len(prepared.channels), *prepared.shape), folder)
+    slices, rows, columns = prepared.shape
+    depth = max(1, _STORE_BLOCK_BYTES // (4 * rows * columns))
+    for start in range(0, slices, depth):
+        stop = min(slices, start + depth)
+        out[:, start:stop] = prepared.read((slice(start, stop), slice(0, rows), slice(0, columns)))
+    return out
+
+
+def _room(shape: tuple[int, ...], folder: Path | None) -> NDArray[np.float32]:
+    if folder is None:
+        return np.empty(shape, np.float32)
+    import tempfile
+
+    with tempfile.TemporaryFile(dir=folder) as file:
+        return np.memmap(file, np.float32, "w+", shape=shape)
+
+
+def _onto(scan: Volume, target: Geometry) -> Volume:
+    """A scan of the same patient space on another grid: linear, outside it is padding."""
+    from scipy.ndimage import affine_transform
+
+    here, there = scan.geometry.frame_of_reference_uid, target.frame_of_reference_uid
+    if here != there:
+        raise GeometryRefused(
+            "the scans of the channels lie in different frames of reference", "give scans that are registered"
+        )
+    matrix = np.linalg.inv(scan.geometry.affine) @ target.affine
+    array = np.asarray(scan.array, dtype=np.float32)
+    moved = affine_transform(array, matrix, output_shape=target.shape, order=1, mode="nearest", prefilter=False)
+    padding = _outside(scan.geometry, target)
+    if scan.padding is not None:
+        there_too = affine_transform(
+            scan.padding.astype(np.float32), matrix, output_shape=target.shape, order=1, mode="nearest"
+        )
+        padding |= there_too > 0
+    kept: NDArray[Any] = moved
+    return replace(scan, array=kept, geometry=target, padding=padding)
+
+
+def _outside(scan: Geometry, target: Geometry) -> NDArray[np.bool_]:
+    """Which voxels of the target lie outside the scan, its outer half voxels included."""
+    matrix = np.linalg.inv(scan.affine) @ target.affine
+    outside = np.zeros(target.shape, np.bool_)
+    limits = np.asarray(scan.shape) - 0.5
+    k, j, i = (np.arange(n, dtype=np.float64) for n in target.shape)
+    for axis in range(3):
+        at = matrix[axis, 0] * k[:, None, None] + matrix[axis, 1] * j[:, None] + matrix[axis, 2] * i + matrix[axis, 3]
+        outside |= (at < -0.5) | (at > limits[axis])
+    return outside

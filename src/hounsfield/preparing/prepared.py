@@ -1,0 +1,122 @@
+"""What the network is given, and how its grid relates to the scan's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hounsfield.preparing.intensity import Chain
+from hounsfield.preparing.interpolation import Interpolation
+from hounsfield.preparing.steps import Box, Orient, Resample, Step, resample_box
+from hounsfield.volume import Geometry, Shape
+
+
+@dataclass(frozen=True, eq=False)
+class Channel:
+    """One image channel on the scan's voxels, turned to the network's axes but not yet resampled.
+
+    Parameters
+    ----------
+    array
+        (k, j, i), any real dtype, a view of the scan (it may be memory-mapped).
+    padding
+        Same shape, True where the scanner stored no measurement; ``None`` if nowhere.
+    chain
+        The decided intensity steps.
+    padding_value
+        What the network sees there, in its own units.
+    """
+
+    array: NDArray[Any]
+    padding: NDArray[np.bool_] | None
+    chain: Chain
+    padding_value: float
+
+    def resampled(self, target: Shape, kind: Interpolation, box: Box) -> NDArray[np.float32]:
+        """The part ``box`` of the target grid, float32: intensity steps first, then interpolation."""
+        if self.array.shape == target:
+            return self._values(box)
+        return resample_box(_Values(self), target, kind, box)  # type: ignore[arg-type]
+
+    def _values(self, box: Any) -> NDArray[np.float32]:
+        values = self.chain.network_values(self.array[box])
+        if self.padding is not None:
+            values[self.padding[box]] = self.padding_value
+        return values
+
+
+class _Values:
+    """The channel's values as something that can be sliced: computed where they are read."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self.shape = channel.array.shape
+
+    def __getitem__(self, box: Any) -> NDArray[np.float32]:
+        return self._channel._values(box)
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A scan as the network sees it, computed where it is read.
+
+    Without resampling nothing is stored but views of the scan: :meth:`read` turns a box of it
+    into network values on demand, so that a memory-mapped scan stays on disk. With
+    resampling :func:`hounsfield.preparing.prepare` stores the result once (``stored``), unless
+    it was told to stay lazy.
+
+    Parameters
+    ----------
+    channels
+        One per input channel of the network.
+    geometry
+        The network's grid.
+    source
+        The scan's own grid, where results go back to.
+    orient, resample
+        The geometric steps between them, in this order.
+    stored
+        (channels, k, j, i) float32 network values, if they are kept.
+    """
+
+    channels: tuple[Channel, ...]
+    geometry: Geometry
+    source: Geometry
+    orient: Orient
+    resample: Resample | None = None
+    stored: NDArray[np.float32] | None = None
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The geometric steps from the scan's grid to the network's, in order."""
+        return (self.orient,) if self.resample is None else (self.orient, self.resample)
+
+    @property
+    def oriented(self) -> Geometry:
+        """The scan's grid after turning, before resampling."""
+        return self.orient.geometry(self.source)
+
+    @property
+    def shape(self) -> Shape:
+        """(k, j, i) of the network's grid."""
+        return self.geometry.shape
+
+    def read(self, box: Box) -> NDArray[np.float32]:
+        """(channels, k, j, i) float32 network values of a box within the grid."""
+        if self.stored is not None:
+            part: NDArray[np.float32] = self.stored[(slice(None), *box)]
+            return part
+        kind: Interpolation = "linear" if self.resample is None else self.resample.interpolation
+        return np.stack([channel.resampled(self.shape, kind, box) for channel in self.channels])
+
+    @cached_property
+    def array(self) -> NDArray[np.float32]:
+        """(channels, k, j, i) float32: the whole network input in memory."""
+        if self.stored is not None:
+            return self.stored
+        k, j, i = self.shape
+        return self.read((slice(0, k), slice(0, j), slice(0, i)))
