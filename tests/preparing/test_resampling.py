@@ -43,7 +43,7 @@ def with_sitk(array: np.ndarray, source: Geometry, target: Geometry, how: int) -
     return sitk.GetArrayFromImage(sitk.Resample(image(array, source), reference, sitk.Transform(), how, -1e6))
 
 
-@pytest.mark.parametrize("kind,sitk_kind", [("linear", sitk.sitkLinear), ("cubic", sitk.sitkBSpline3)])
+@pytest.mark.parametrize(("kind", "sitk_kind"), [("linear", sitk.sitkLinear), ("cubic", sitk.sitkBSpline3)])
 @pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (2.5, 1.9, 0.6), (4.0, 3.0, 3.0)])
 def test_equals_simpleitk_in_millimetres(kind: str, sitk_kind: int, spacing: tuple[float, float, float]) -> None:
     array, geometry = scan()
@@ -54,7 +54,7 @@ def test_equals_simpleitk_in_millimetres(kind: str, sitk_kind: int, spacing: tup
     np.testing.assert_allclose(mine, theirs, rtol=0, atol=2e-3)
 
 
-@pytest.mark.parametrize("kind,order,mode", [("linear", 1, "nearest"), ("cubic", 3, "mirror")])
+@pytest.mark.parametrize(("kind", "order", "mode"), [("linear", 1, "nearest"), ("cubic", 3, "mirror")])
 def test_equals_scipy(kind: str, order: int, mode: str) -> None:
     array, geometry = scan()
     step = Resample((1.3, 1.3, 1.3), kind)  # type: ignore[arg-type]
@@ -75,7 +75,7 @@ def test_a_box_equals_the_same_part_of_the_whole(kind: str) -> None:
     np.testing.assert_allclose(part, whole[box], rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("old,new", [(1, 4), (7, 1), (2, 9), (100, 67), (33, 64), (5, 5)])
+@pytest.mark.parametrize(("old", "new"), [(1, 4), (7, 1), (2, 9), (100, 67), (33, 64), (5, 5)])
 @pytest.mark.parametrize("kind", ["linear", "cubic", "nearest"])
 def test_weights_sum_to_one_and_same_size_is_exact(old: int, new: int, kind: str) -> None:
     matrix = weights(old, new, kind)  # type: ignore[arg-type]
@@ -84,7 +84,7 @@ def test_weights_sum_to_one_and_same_size_is_exact(old: int, new: int, kind: str
         np.testing.assert_array_equal(matrix, np.eye(old))
 
 
-@pytest.mark.parametrize("old,new", [(10, 10), (10, 23), (23, 10), (1, 5), (5, 1)])
+@pytest.mark.parametrize(("old", "new"), [(10, 10), (10, 23), (23, 10), (1, 5), (5, 1)])
 def test_ready_counts_voxels_whose_neighbours_are_known(old: int, new: int) -> None:
     taps = linear_taps(old, new)
     for known in range(old + 1):
