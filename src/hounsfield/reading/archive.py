@@ -19,11 +19,13 @@ import zlib
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, cast
 
 from hounsfield.errors import InputError, LimitExceeded, NotReadable, UnsupportedEncoding
 from hounsfield.reading.formats import ArchiveReader
+from hounsfield.reading.jail import run_one
 from hounsfield.reading.limits import MIB, Limits
+from hounsfield.reading.refusals import answer_or_raise, refusal_or
 from hounsfield.reading.stored import unpacked_name
 
 _CHUNK: Final = 1 << 20
@@ -149,7 +151,7 @@ def _extract_tar(path: Path, shelf: _Shelf, quota: _Quota) -> None:
     end = 0
     with path.open("rb") as file, _inflated(file) as source:
         counted = _Counted(source, quota)
-        with tarfile.open(fileobj=counted, mode="r|") as archive:
+        with tarfile.open(fileobj=cast(IO[bytes], counted), mode="r|") as archive:
             for member in archive:
                 quota.take_file()
                 end = member.offset_data + -(-member.size // _BLOCK) * _BLOCK
@@ -158,7 +160,7 @@ def _extract_tar(path: Path, shelf: _Shelf, quota: _Quota) -> None:
                     if opened is not None:
                         with opened:
                             _write(opened, member.name, shelf, quota, counted=True)
-                archive.members = []  # tarfile would keep every header
+                archive.members = []  # type: ignore[attr-defined]  # tarfile would keep every header
         while counted.read(_CHUNK):
             pass
     if counted.total < end + _BLOCK:
@@ -241,7 +243,12 @@ def _is_tar(path: Path) -> bool:
     return block[257:262] == b"ustar" and block[128:132] != b"DICM"
 
 
+def _extract_in_child(path: Path, folder: Path, limits: Limits) -> tuple[str, ...]:
+    answer = run_one(lambda: refusal_or(lambda: {"passed_over": extract_archive(path, folder, limits)}), limits)
+    return tuple(answer_or_raise(answer, path)["passed_over"])
+
+
 READERS: Final = (
-    ArchiveReader("zip", _is_zip, extract_archive),
-    ArchiveReader("tar", _is_tar, extract_archive),
+    ArchiveReader("zip", _is_zip, _extract_in_child),
+    ArchiveReader("tar", _is_tar, _extract_in_child),
 )

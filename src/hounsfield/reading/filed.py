@@ -17,23 +17,17 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from hounsfield.errors import GeometryRefused, InputError, LimitExceeded, NotReadable, UnsupportedEncoding
+from hounsfield.errors import InputError
 from hounsfield.reading.formats import FormatReader, Found
 from hounsfield.reading.jail import Failure, run_each, run_one, shared_array
 from hounsfield.reading.limits import Limits
+from hounsfield.reading.refusals import answer_or_raise, refusal_issue, refusal_of, refusal_or
 from hounsfield.reading.series import Issue, Series, SeriesKind
 from hounsfield.reading.stored import StoredVolume, check_size, read_array
 from hounsfield.volume import Acquisition, Provenance, Quantity, TimeSeries, Volume
 
 ReadHeader = Callable[[Path, Limits], StoredVolume]
 _HEAD_BYTES: Final = 544
-_CODE_OF: Final = {
-    LimitExceeded: "limit",
-    UnsupportedEncoding: "encoding",
-    GeometryRefused: "geometry",
-    NotReadable: "header",
-}
-_ERROR_OF: Final = {code: error for error, code in _CODE_OF.items()}
 
 
 def file_reader(
@@ -79,7 +73,7 @@ def _head(path: Path) -> bytes:
 def _scan(name: str, read_header: ReadHeader, files: Sequence[Path], source: Path, limits: Limits) -> Found:
     import nibabel  # noqa: F401  (so that the children need not)
 
-    answers = run_each(lambda n: _answer(partial(_header, read_header, files[n], limits)), len(files), limits)
+    answers = run_each(lambda n: refusal_or(partial(_header, read_header, files[n], limits)), len(files), limits)
     return Found(tuple(_series(name, path, source, answer) for path, answer in zip(files, answers, strict=True)))
 
 
@@ -90,34 +84,13 @@ def _header(read_header: ReadHeader, path: Path, limits: Limits) -> dict[str, An
         if not stored.colour:
             check_size(stored, limits.volume_bytes)
     except InputError as error:
-        problem = _error_as_dict(error)
-    return {"stored": stored.as_dict(), "problem": problem}
-
-
-def _answer(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """The answer of ``work``, or the error it refused with, as JSON can carry it."""
-    try:
-        return work()
-    except InputError as error:
-        return {"problem": _error_as_dict(error)}
-    except OSError as error:
-        return {"problem": {"code": "header", "fact": error.strerror or "cannot be read", "remedy": "check the file"}}
-
-
-def _error_as_dict(error: InputError) -> dict[str, str]:
-    return {"code": _CODE_OF.get(type(error), "header"), "fact": error.fact, "remedy": error.remedy}
-
-
-def _problem(answer: dict[str, Any] | Failure) -> Issue | None:
-    if isinstance(answer, Failure):
-        return Issue(answer.code or "header", "refuse", answer.reason, "check the file, or copy it again")
-    said = answer.get("problem")
-    return None if said is None else Issue(said["code"], "refuse", said["fact"], said["remedy"])
+        problem = refusal_of(error)
+    return {"stored": stored.as_dict(), "refusal": problem}
 
 
 def _series(name: str, path: Path, source: Path, answer: dict[str, Any] | Failure) -> Series:
     shown = path if source == path or source in path.parents else source
-    problem = _problem(answer)
+    problem = refusal_issue(answer)
     if isinstance(answer, Failure) or "stored" not in answer:
         issues = () if problem is None else (problem,)
         return Series("", shown, name, SeriesKind.UNREADABLE, instances=1, files=(path,), issues=issues)
@@ -164,11 +137,8 @@ def _load(name: str, series: Series, repair: bool, limits: Limits) -> Volume | T
     array = shared_array(stored.result_shape, stored.result_dtype)
     extra = 0 if stored.is_direct else stored.stored_bytes
     room = replace(limits, headroom_bytes=limits.headroom_bytes + extra)
-    answer = run_one(partial(_answer, partial(_fill, stored, limits, array)), room)
-    problem = _problem(answer)
-    if problem is not None:
-        raise _ERROR_OF.get(problem.code, NotReadable)(problem.message, problem.remedy, series.source)
-    return _value(name, series, stored, array, answer["not_finite"])
+    answer = run_one(partial(refusal_or, partial(_fill, stored, limits, array)), room)
+    return _value(name, series, stored, array, int(answer_or_raise(answer, series.source)["not_finite"]))
 
 
 def _fill(stored: StoredVolume, limits: Limits, array: NDArray[Any]) -> dict[str, Any]:

@@ -51,12 +51,13 @@ class FormatReader:
 class ArchiveReader:
     """How one kind of archive is unpacked.
 
-    ``extract(path, folder, limits)`` writes regular files only, below ``folder`` only.
+    ``extract(path, folder, limits)`` writes regular files only, below ``folder`` only, and
+    returns what it passed over, in plain words.
     """
 
     name: str
     claims: Callable[[Path], bool]
-    extract: Callable[[Path, Path, Limits], None]
+    extract: Callable[[Path, Path, Limits], tuple[str, ...]]
 
 
 # Modules in the order of asking; DICOM last, because it also claims files by elimination.

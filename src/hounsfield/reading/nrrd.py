@@ -199,7 +199,8 @@ def _axes(header: _Header, sizes: list[int], vectors: list[NDArray[np.float64] |
     if sum(vector is not None for vector in vectors) != 3:
         raise GeometryRefused("it does not have three axes in space", "save it as a volume", header.path)
     names = iter("ijk")
-    axes, kept, colour = "", [], False
+    axes, colour = "", False
+    kept: list[int] = []
     for n, (size, kind, vector) in enumerate(zip(sizes, kinds, vectors, strict=True)):
         if vector is not None and kind in _SPATIAL_KINDS:
             axes, kept = axes + next(names), [*kept, n]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from hounsfield.errors import (
@@ -54,8 +55,9 @@ def scan(path: str | Path, *, limits: Limits | None = None) -> Contents:
         return _scan_files(source, source, limits, None)
     workspace = tempfile.TemporaryDirectory(prefix="hounsfield-")
     try:
-        archive.extract(source, Path(workspace.name), limits)
-        return _scan_files(source, Path(workspace.name), limits, workspace)
+        passed_over = archive.extract(source, Path(workspace.name), limits)
+        contents = _scan_files(source, Path(workspace.name), limits, workspace)
+        return replace(contents, skipped=contents.skipped + tuple(Skipped(source, what) for what in passed_over))
     except BaseException:
         workspace.cleanup()
         raise

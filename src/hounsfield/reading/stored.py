@@ -216,7 +216,7 @@ def read_array(stored: StoredVolume, max_bytes: int, out: NDArray[Any]) -> None:
     slow_to_fast = stored.axes[::-1]
     order = tuple(slow_to_fast.index(axis) for axis in ("tkji" if "t" in slow_to_fast else "kji"))
     raw = out if stored.is_direct else np.empty(shape, stored.dtype.newbyteorder("="))
-    _fill(stored, memoryview(raw.reshape(-1).view(np.uint8)))
+    _fill(stored, raw.reshape(-1).view(np.uint8).data)
     if not stored.dtype.isnative:
         raw.byteswap(inplace=True)
     if raw is not out:
