@@ -116,11 +116,11 @@ def _from_file(path: Path) -> dict[str, Any]:
     return values
 
 
-def _typed(key: str, value: object, path: Path) -> object:
+def _typed(key: str, value: Any, path: Path) -> Any:
     if key == "threads":
-        if isinstance(value, bool) or not isinstance(value, int | str) or not str(value).isascii():
+        if isinstance(value, bool) or not isinstance(value, int | str):
             raise SettingsError(fact="threads is not a whole number", remedy="give a number such as 4", path=path)
-        if isinstance(value, str) and not value.isdigit():
+        if isinstance(value, str) and not (value.isascii() and value.isdigit()):
             raise SettingsError(fact=f"{PREFIX}THREADS is not a whole number", remedy="give a number such as 4")
         return int(value)
     if not isinstance(value, str):

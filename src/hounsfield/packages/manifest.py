@@ -6,6 +6,7 @@ checked here before any other file of the package is opened. ``json_schema()`` p
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
@@ -242,6 +243,15 @@ class OutputSpec(_Table):
             raise ValueError(f"clean_up names segments that do not exist: {sorted(named - set(numbers))}")
         return self
 
+    @property
+    def classes(self) -> int:
+        """Channels that the network answers: the segments, and before them the background.
+
+        ``sigmoid`` has no background channel: segment n is channel n - 1. ``softmax`` has one
+        (channel 0), and so has ``none``, whose channels are probabilities already.
+        """
+        return len(self.segments) + (0 if self.activation == "sigmoid" else 1)
+
 
 class GraphSpec(_Table):
     """One ONNX graph of the package: (batch, channels, k, j, i) in, (batch, classes, k, j, i) out."""
@@ -270,6 +280,17 @@ class EvidenceSpec(_Table):
         return inside(file, ".json")
 
 
+def _plain(value: Any, depth: int = 0) -> bool:
+    """Whether an argument of an architecture is a number, a plain word, or a short list of them."""
+    if isinstance(value, list | tuple):
+        return depth < 2 and len(value) <= 64 and all(_plain(item, depth + 1) for item in value)
+    if isinstance(value, str):
+        return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", value) is not None
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, bool | int) and abs(value) <= 1_000_000
+
+
 class Manifest(_Table):
     """The whole of ``manifest.toml``."""
 
@@ -287,11 +308,28 @@ class Manifest(_Table):
     architecture: dict[str, Any] | None = None
     evidence: tuple[EvidenceSpec, ...] = ()
 
+    @field_validator("architecture")
+    @classmethod
+    def _a_name_and_numbers(cls, table: dict[str, Any] | None) -> dict[str, Any] | None:
+        if table is None:
+            return None
+        if not isinstance(table.get("name"), str):
+            raise ValueError("needs a name")
+        for key, value in table.items():
+            if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", key) or not _plain(value):
+                raise ValueError(f"{key!r} is not a number, a plain word, or a list of them")
+        return table
+
     @model_validator(mode="after")
     def _consistent(self) -> Manifest:
         precisions = [graph.precision for graph in self.graphs]
         if len(set(precisions)) != len(precisions):
             raise ValueError("two graphs have the same precision")
+        files = [graph.file for graph in self.graphs] + [item.file for item in self.evidence]
+        if len(set(files)) != len(files):
+            raise ValueError("two entries name the same file")
+        if not {item.precision for item in self.evidence} <= set(precisions):
+            raise ValueError("evidence for a precision that has no graph")
         if not self.output.segments:
             raise ValueError("a segmentation package needs at least one [[output.segments]]")
         return self

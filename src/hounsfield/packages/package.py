@@ -1,0 +1,96 @@
+"""ModelPackage: a verified package folder as a frozen value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hounsfield.errors import PackageInvalid
+from hounsfield.packages.evidence import Evidence, parse_evidence
+from hounsfield.packages.inventory import CARD, WEIGHTS, read_small
+from hounsfield.packages.manifest import GraphSpec, Manifest, Precision
+from hounsfield.packages.signature import Signature
+
+
+@dataclass(frozen=True)
+class ModelPackage:
+    """A model package whose files were checked against their digests.
+
+    Get one from :func:`hounsfield.packages.open_package`, ``verify``, ``build`` or ``install``;
+    the constructor checks nothing.
+
+    Parameters
+    ----------
+    root
+        The package folder.
+    manifest
+        What it eats, what it may read, what it answers.
+    digest
+        sha256 of ``digests.json``, in hex: the identity of the package, in every result.
+    files
+        sha256 of every file, by relative path.
+    size_bytes
+        Of all files together.
+    signature
+        None for an unsigned package.
+    """
+
+    root: Path
+    manifest: Manifest = field(repr=False)
+    digest: str
+    files: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    size_bytes: int = 0
+    signature: Signature | None = None
+
+    @property
+    def reference(self) -> str:
+        """``id-version``."""
+        return self.manifest.reference
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """The precisions that have a graph, in the manifest's order."""
+        return tuple(graph.precision for graph in self.manifest.graphs)
+
+    def graph(self, precision: Precision) -> GraphSpec:
+        """The graph of a precision.
+
+        Raises
+        ------
+        PackageInvalid
+            If the package has none; the remedy lists those it has.
+        """
+        for graph in self.manifest.graphs:
+            if graph.precision == precision:
+                return graph
+        raise PackageInvalid(
+            fact=f"{self.reference} has no {precision} graph",
+            remedy=f"choose one of: {', '.join(self.precisions)}",
+            path=self.root,
+        )
+
+    def graph_path(self, precision: Precision) -> Path:
+        """The file of :meth:`graph`."""
+        return self.root / self.graph(precision).file
+
+    @property
+    def weights_path(self) -> Path | None:
+        """``weights.safetensors``, if the package has reference weights."""
+        return self.root / WEIGHTS if WEIGHTS in self.files else None
+
+    def evidence(self, precision: Precision) -> Evidence | None:
+        """The evidence for a precision; None means that it is unproven."""
+        for item in self.manifest.evidence:
+            if item.precision == precision:
+                return parse_evidence(read_small(self.root, item.file), self.root / item.file)
+        return None
+
+    def card(self) -> str:
+        """The model card: Markdown text, to be escaped by whoever shows it as HTML."""
+        return read_small(self.root, CARD).decode("utf-8")
+
+    @property
+    def signed(self) -> str:
+        """One line: unsigned, or signed by whom and whether that was checked."""
+        return "unsigned" if self.signature is None else str(self.signature)
