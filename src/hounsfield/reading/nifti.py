@@ -193,6 +193,8 @@ def _affine(header: Any, path: Path) -> tuple[NDArray[np.float64], tuple[Issue, 
             path,
         )
     affine = np.array(chosen, dtype=np.float64)
+    if not np.isfinite(affine).all():
+        raise GeometryRefused("its orientation holds numbers that are not finite", "check the header", path)
     unit = int(header["xyzt_units"]) & 0x07
     issues: tuple[Issue, ...] = ()
     if unit not in _MM_PER_UNIT:
