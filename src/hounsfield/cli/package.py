@@ -1,0 +1,86 @@
+"""``hounsfield package``: build, verify, install and check model packages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from hounsfield.usecases.package import PackageResult
+
+app = typer.Typer(help="Build, verify, install and check model packages.", no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print data instead of text.")]
+TrustedKey = Annotated[
+    Path | None, typer.Option("--key", help="PEM public key (ed25519) that must have signed the package.")
+]
+
+
+@app.command()
+def build(
+    source: Annotated[Path, typer.Argument(help="Folder with manifest.toml, card.md, graphs/ ...; only read.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder that will hold the package folder.")],
+    sign: Annotated[Path | None, typer.Option("--sign", help="PEM private key (ed25519) to sign with.")] = None,
+    zip_too: Annotated[bool, typer.Option("--zip", help="Also write the package as one zip file.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Build a package from a folder: check everything, compute the digests, name it last."""
+    from hounsfield.usecases.package import BuildRequest, build_package
+
+    _print("built", build_package(BuildRequest(source, output, sign, zip_too)), as_json)
+
+
+@app.command()
+def verify(
+    path: Annotated[Path, typer.Argument(help="Package folder or zip file.")],
+    key: TrustedKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check everything about a package; install nothing."""
+    from hounsfield.usecases.package import VerifyRequest, verify_package
+
+    _print("verified", verify_package(VerifyRequest(path, key)), as_json)
+
+
+@app.command()
+def install(
+    path: Annotated[Path, typer.Argument(help="Package folder or zip file.")],
+    key: TrustedKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Verify a package and copy it into the store."""
+    from hounsfield.usecases.package import InstallRequest, install_package
+
+    _print("installed", install_package(InstallRequest(path, key)), as_json)
+
+
+@app.command()
+def check(
+    path: Annotated[Path, typer.Argument(help="A manifest.toml, or the folder that holds it.")],
+    as_json: AsJson = False,
+) -> None:
+    """Check a manifest by itself, while it is being written."""
+    import json
+
+    from hounsfield.usecases.package import CheckRequest, check_manifest
+
+    result = check_manifest(CheckRequest(path))
+    typer.echo(json.dumps(result.as_dict(), indent=1) if as_json else f"{result.manifest.reference}: no fault found")
+
+
+def _print(verb: str, result: PackageResult, as_json: bool) -> None:
+    import json
+
+    if as_json:
+        typer.echo(json.dumps(result.as_dict(), indent=1))
+        return
+    package = result.package
+    typer.echo(f"{verb} {package.reference}")
+    typer.echo(f"  folder  {package.root}")
+    if result.archive is not None:
+        typer.echo(f"  zip     {result.archive}")
+    typer.echo(f"  digest  {package.digest}")
+    typer.echo(f"  signed  {package.signed}")
+    typer.echo(f"  graphs  {', '.join(package.precisions)}; {package.size_bytes / 1e6:.1f} MB")
