@@ -1,0 +1,152 @@
+"""What every writer is told: the result itself, the facts of its run, the UIDs it will carry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from hounsfield.findings import CodedConcept, Findings
+from hounsfield.findings.measuring import derived_uid
+from hounsfield.findings.terminology import ARTIFICIAL_INTELLIGENCE
+from hounsfield.volume import LabelMap, Volume
+
+MANUFACTURER: Final = "hounsfield project"
+DEVICE_MODEL: Final = "hounsfield"
+RESEARCH_USE: Final = "Research use only - not for diagnostic use"
+
+
+@dataclass(frozen=True)
+class ResultFacts:
+    """How a result came to be.
+
+    Parameters
+    ----------
+    package_id, package_version, package_title
+        The model package.
+    package_digest
+        SHA-256 of the package's ``digests.json``, hexadecimal.
+    precision
+        The precision that really ran: ``"fp32"``, ``"bf16"``, ``"fp16"`` or ``"int8"``.
+    engine
+        The engine and its version, such as ``"openvino 2026.1"``.
+    software_version
+        Of hounsfield.
+    run_uid
+        The run's UID; every result UID follows from it, so writing or sending again never
+        makes a new one.
+    started, finished
+        With a time zone.
+    family
+        Algorithm family (CID 7162).
+    plan, figures
+        Plain data: the plan that ran, and seconds, bytes and rates that were measured, units
+        in the names.
+    warnings
+        In plain words, such as breaches of the package's domain.
+    limits
+        What the model card says about where the model is weak.
+    attribution
+        Licences and credits of weights and data.
+    unproven
+        True when the package brings no evidence for this precision.
+    complete
+        False when part of what was asked could not be done.
+    """
+
+    package_id: str
+    package_version: str
+    package_title: str
+    package_digest: str
+    precision: str
+    engine: str
+    software_version: str
+    run_uid: str
+    started: datetime
+    finished: datetime
+    family: CodedConcept = ARTIFICIAL_INTELLIGENCE
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()
+    intended_use: str = ""
+    attribution: str = ""
+    unproven: bool = False
+    complete: bool = True
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """Algorithm parameters as written into every DICOM object."""
+        return {
+            "package_sha256": self.package_digest,
+            "precision": self.precision,
+            "evidence": "none for this precision" if self.unproven else "in package",
+            "engine": self.engine,
+            "run_uid": self.run_uid,
+        }
+
+
+@dataclass(frozen=True)
+class ResultUids:
+    """The UIDs of everything one run writes, fixed before the first byte is written."""
+
+    seg_series_uid: str
+    seg_binary_uid: str
+    seg_labelmap_uid: str
+    sr_series_uid: str
+    sr_uid: str
+    dimension_uid: str
+    device_uid: str
+
+    @classmethod
+    def for_run(cls, run_uid: str) -> ResultUids:
+        """The UIDs that belong to ``run_uid``, always the same."""
+
+        def uid(name: str) -> str:
+            return derived_uid(run_uid, name)
+
+        return cls(
+            seg_series_uid=uid("seg/series"),
+            seg_binary_uid=uid("seg/binary"),
+            seg_labelmap_uid=uid("seg/labelmap"),
+            sr_series_uid=uid("sr/series"),
+            sr_uid=uid("sr/instance"),
+            dimension_uid=uid("seg/dimension"),
+            device_uid=derived_uid("device", DEVICE_MODEL),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """One finished reading of one scan, ready to be written.
+
+    Parameters
+    ----------
+    volume
+        The scan, with its provenance.
+    labels
+        On the grid of ``volume``.
+    findings
+        Measured from them.
+    """
+
+    volume: Volume
+    labels: LabelMap
+    findings: Findings
+    facts: ResultFacts
+    uids: ResultUids
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """All warnings once: of the reader, the repairs, the run and the measuring."""
+        provenance = self.volume.provenance
+        repairs = tuple(f"the scan was repaired: {fact}" for fact in provenance.repairs)
+        unproven = (f"the package has no evidence for {self.facts.precision}",) if self.facts.unproven else ()
+        everything = (*unproven, *repairs, *provenance.warnings, *self.facts.warnings, *self.findings.warnings)
+        return tuple(dict.fromkeys(everything))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether not a single voxel was labelled."""
+        return not bool(self.labels.array.any())
