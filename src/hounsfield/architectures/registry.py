@@ -2,20 +2,91 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from torch import nn
 
+from hounsfield.architectures.cnn_lstm import cnn_lstm
+from hounsfield.architectures.densenet import densenet121
+from hounsfield.architectures.fusion import fusion
+from hounsfield.architectures.nodule_detector import nodule_detector
 from hounsfield.architectures.plain_unet import plain_unet
+from hounsfield.architectures.residual_unet import attention_unet, residual_encoder_unet
+from hounsfield.architectures.transformers import swin_unetr, unetr, vit_classifier
 from hounsfield.errors import PackageInvalid
 
-_BUILDERS: dict[str, Callable[..., nn.Module]] = {"plain-unet": plain_unet}
+Answer = Literal["voxels", "classes", "peaks"]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One entry of the closed list.
+
+    Parameters
+    ----------
+    builder
+        Makes the network from the manifest's arguments.
+    answer
+        Logits per voxel, logits per image, or centre heat-maps.
+    fixed_window
+        Whether the spatial size is part of the network.
+    inputs
+        Names of the graph's inputs, in order; the first is the image.
+    blocks
+        Class names of the modules whose activations may be computed twice instead of kept.
+    """
+
+    builder: Callable[..., nn.Module]
+    answer: Answer
+    fixed_window: bool = False
+    inputs: tuple[str, ...] = ("image",)
+    blocks: tuple[str, ...] = ()
+
+
+_OWN = ("ResidualUnit", "ConvolutionBlock", "UpLevel")
+_DYNAMIC_UNET = ("UnetBasicBlock", "UnetResBlock", "UnetUpBlock")
+_UNETR = ("TransformerBlock", "UnetrBasicBlock", "UnetrPrUpBlock", "UnetrUpBlock")
+_SWIN = ("SwinTransformerBlock", "UnetrBasicBlock", "UnetrUpBlock")
+
+_LIST: dict[str, Architecture] = {
+    "attention-unet": Architecture(attention_unet, "voxels", blocks=_OWN),
+    "cnn-lstm": Architecture(cnn_lstm, "classes", blocks=_OWN),
+    "densenet121": Architecture(densenet121, "classes", blocks=("_DenseLayer",)),
+    "fusion": Architecture(fusion, "classes", inputs=("image", "record"), blocks=_OWN),
+    "nodule-detector": Architecture(nodule_detector, "peaks", blocks=_OWN),
+    "plain-unet": Architecture(plain_unet, "voxels", blocks=_DYNAMIC_UNET),
+    "residual-encoder-unet": Architecture(residual_encoder_unet, "voxels", blocks=_OWN),
+    "swin-unetr": Architecture(swin_unetr, "voxels", fixed_window=True, blocks=_SWIN),
+    "unetr": Architecture(unetr, "voxels", fixed_window=True, blocks=_UNETR),
+    "vit-classifier": Architecture(vit_classifier, "classes", fixed_window=True, blocks=("TransformerBlock",)),
+}
 
 
 def names() -> tuple[str, ...]:
     """The architectures that a manifest may name."""
-    return tuple(sorted(_BUILDERS))
+    return tuple(sorted(_LIST))
+
+
+def architecture(name: str) -> Architecture:
+    """The entry of the closed list.
+
+    Raises
+    ------
+    PackageInvalid
+        If the name is not of the list; the nearest one is proposed.
+    """
+    found = _LIST.get(name)
+    if found is None:
+        close = difflib.get_close_matches(name, names(), n=1)
+        raise PackageInvalid(
+            fact=f"the architecture {name!r} is not one that hounsfield knows",
+            remedy=(f"did you mean {close[0]!r}? " if close else "") + f"use one of: {', '.join(names())}",
+        )
+    return found
 
 
 def build(architecture: Mapping[str, Any]) -> nn.Module:
@@ -32,17 +103,26 @@ def build(architecture: Mapping[str, Any]) -> nn.Module:
         If the name is not of the closed list, or an argument does not fit it.
     """
     arguments = dict(architecture)
-    name = arguments.pop("name", None)
-    builder = _BUILDERS.get(str(name))
-    if builder is None:
-        raise PackageInvalid(
-            fact=f"the architecture {name!r} is not one that hounsfield knows",
-            remedy=f"use one of: {', '.join(names())}",
-        )
+    name = str(arguments.pop("name", None))
+    builder = _entry(name).builder
     try:
         return builder(**arguments)
-    except TypeError as error:
+    except (TypeError, ValueError, AssertionError) as error:
         raise PackageInvalid(
             fact=f"the arguments of architecture {name!r} do not fit it: {error}",
-            remedy="correct the [architecture] table of the manifest",
+            remedy=_proposal(builder, arguments),
         ) from error
+
+
+def _entry(name: str) -> Architecture:
+    return architecture(name)
+
+
+def _proposal(builder: Callable[..., nn.Module], arguments: Mapping[str, Any]) -> str:
+    """The nearest argument for a misspelt one, or the list of all."""
+    known = list(inspect.signature(builder).parameters)
+    for unknown in arguments.keys() - set(known):
+        close = difflib.get_close_matches(unknown, known, n=1)
+        if close:
+            return f"did you mean {close[0]!r} instead of {unknown!r}?"
+    return f"correct the [architecture] table; its arguments are {', '.join(known)}"
