@@ -217,9 +217,7 @@ class _Walk:
             raise Malformed("the file ends in the middle of a data element")
         return position
 
-    def element(
-        self, tag: int, vr: bytes, length: int, value: int, end: int, depth: int, into: Item | None
-    ) -> int:
+    def element(self, tag: int, vr: bytes, length: int, value: int, end: int, depth: int, into: Item | None) -> int:
         """Keep or pass over one element; return where the next one starts."""
         kind = tags.KIND.get(tag)
         if length == tags.UNDEFINED or (kind == "q" and into is not None):
@@ -228,9 +226,7 @@ class _Walk:
             into[tag] = Raw(vr, bytes(self.data[value : value + length]))
         return value + length
 
-    def sequence(
-        self, tag: int, vr: bytes, length: int, position: int, end: int, depth: int, into: Item | None
-    ) -> int:
+    def sequence(self, tag: int, vr: bytes, length: int, position: int, end: int, depth: int, into: Item | None) -> int:
         """Read the items of a sequence, keeping them only if ``into`` is given."""
         if depth > self.limits.depth:
             raise TooMuch(f"sequences are nested deeper than {self.limits.depth}")
@@ -245,7 +241,9 @@ class _Walk:
                 position = value
                 break
             if item_tag != tags.ITEM:
-                raise Malformed(f"a sequence holds ({item_tag >> 16:04x},{item_tag & 0xFFFF:04x}) where an item belongs")
+                raise Malformed(
+                    f"a sequence holds ({item_tag >> 16:04x},{item_tag & 0xFFFF:04x}) where an item belongs"
+                )
             kept: Item | None = None if into is None else {}
             position = self.item(value, item_length, stop, depth, kept)
             if kept is not None:

@@ -117,7 +117,9 @@ class Instance:
         """Every frame, in stored order."""
         if self.frame_headers:
             return tuple(Frame(self, n, own) for n, own in enumerate(self.frame_headers, start=1))
-        numbers: Sequence[int | None] = [None] if "NumberOfFrames" not in self.header else range(1, self.frame_count + 1)
+        numbers: Sequence[int | None] = (
+            [None] if "NumberOfFrames" not in self.header else range(1, self.frame_count + 1)
+        )
         return tuple(Frame(self, number, {}) for number in numbers)
 
 
