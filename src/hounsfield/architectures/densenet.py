@@ -20,7 +20,7 @@ def densenet121(
     """
     from monai.networks.nets import DenseNet
 
-    class FlatDenseNet(DenseNet):  # type: ignore[misc]
+    class FlatDenseNet(DenseNet):
         """DenseNet that takes a volume of one slice as an image."""
 
         def forward(self, image: Tensor) -> Tensor:

@@ -76,7 +76,7 @@ def vit_classifier(
     if len(window) != 3 or window[0] != 1 or any(n % patch for n in window[1:]):
         raise TypeError(f"the window of a 2-D ViT is [1, j, i] with j and i multiples of {patch}, not {window}")
 
-    class FlatViT(ViT):  # type: ignore[misc]
+    class FlatViT(ViT):
         """MONAI's ViT for (batch, channels, 1, j, i); answers only the class logits."""
 
         def forward(self, image: Tensor) -> Tensor:
