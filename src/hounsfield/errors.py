@@ -21,8 +21,10 @@
     ├── OutputError                a result could not be written
     │   ├── OutputExists           something stands there already
     │   └── ReadBackFailed         what was written does not read back the same
+    ├── TrainingError              a training diverged, or cannot be continued
     ├── PluginError                an extension is missing, broken, or claimed twice
-    └── SettingsError              a setting or an argument does not make sense
+    ├── SettingsError              a setting or an argument does not make sense
+    └── InternalError              a fault of hounsfield itself
 """
 
 from __future__ import annotations
@@ -136,9 +138,17 @@ class ReadBackFailed(OutputError):
     """What was written does not read back the same."""
 
 
+class TrainingError(HounsfieldError):
+    """A training diverged, or cannot be started or continued."""
+
+
 class PluginError(HounsfieldError):
     """An extension is missing, broken, or claimed by two distributions."""
 
 
 class SettingsError(HounsfieldError):
     """A setting or an argument does not make sense."""
+
+
+class InternalError(HounsfieldError):
+    """A fault of hounsfield itself, not of the input."""
