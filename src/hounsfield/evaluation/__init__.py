@@ -1,15 +1,107 @@
-"""How good an answer is: overlap, surface distance, volume error, with intervals over patients."""
+"""How good an answer is: overlap, lesions, detection, classes, calibration; intervals over patients."""
 
-from hounsfield.evaluation.bootstrap import Interval, bootstrap_mean
-from hounsfield.evaluation.overlap import dice, iou, volume_error_ml
+from hounsfield.evaluation.agreement import Agreement, CaseAgreement, case_agreement, consensus, summarise_agreement
+from hounsfield.evaluation.bootstrap import Interval, bootstrap, bootstrap_mean, bootstrap_median, bootstrap_ratio
+from hounsfield.evaluation.calibration import (
+    Calibration,
+    brier_score,
+    calibrate,
+    expected_calibration_error,
+    reliability,
+)
+from hounsfield.evaluation.classification import (
+    OperatingPoint,
+    Roc,
+    auc,
+    auc_delong,
+    auc_interval,
+    average_precision,
+    operating_point,
+    predictive_values,
+    roc,
+    threshold_for_sensitivity,
+    threshold_youden,
+)
+from hounsfield.evaluation.comparison import Comparison, compare_auc, compare_paired, holm
+from hounsfield.evaluation.dataset import Case, Dataset, read_dataset
+from hounsfield.evaluation.detection import (
+    Candidate,
+    Froc,
+    HitRule,
+    ScanDetections,
+    Target,
+    cpm_interval,
+    froc,
+    judge,
+    sensitivity_interval,
+)
+from hounsfield.evaluation.lesion_tables import LesionRow, LesionTable, lesion_table
+from hounsfield.evaluation.lesions import BAND_NAMES, Lesion, LesionMatch, Match, MatchingRule, match_lesions, size_band
+from hounsfield.evaluation.overlap import dice, iou, relative_volume_error, volume_error_ml
+from hounsfield.evaluation.strata import StrataTable, StratumRow, age_band, strata_table
 from hounsfield.evaluation.surface import hausdorff95_mm, surface_dice
 
 __all__ = [
+    "BAND_NAMES",
+    "Agreement",
+    "Calibration",
+    "Candidate",
+    "Case",
+    "CaseAgreement",
+    "Comparison",
+    "Dataset",
+    "Froc",
+    "HitRule",
     "Interval",
+    "Lesion",
+    "LesionMatch",
+    "LesionRow",
+    "LesionTable",
+    "Match",
+    "MatchingRule",
+    "OperatingPoint",
+    "Roc",
+    "ScanDetections",
+    "StrataTable",
+    "StratumRow",
+    "Target",
+    "age_band",
+    "auc",
+    "auc_delong",
+    "auc_interval",
+    "average_precision",
+    "bootstrap",
     "bootstrap_mean",
+    "bootstrap_median",
+    "bootstrap_ratio",
+    "brier_score",
+    "calibrate",
+    "case_agreement",
+    "compare_auc",
+    "compare_paired",
+    "consensus",
+    "cpm_interval",
     "dice",
+    "expected_calibration_error",
+    "froc",
     "hausdorff95_mm",
+    "holm",
     "iou",
+    "judge",
+    "lesion_table",
+    "match_lesions",
+    "operating_point",
+    "predictive_values",
+    "read_dataset",
+    "relative_volume_error",
+    "reliability",
+    "roc",
+    "sensitivity_interval",
+    "size_band",
+    "strata_table",
+    "summarise_agreement",
     "surface_dice",
+    "threshold_for_sensitivity",
+    "threshold_youden",
     "volume_error_ml",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,3 +28,14 @@ def iou(found: Mask, reference: Mask) -> float:
 def volume_error_ml(found: Mask, reference: Mask, voxel_volume_mm3: float) -> float:
     """Signed volume difference, found minus reference, in ml."""
     return (int(found.sum()) - int(reference.sum())) * voxel_volume_mm3 / 1000.0
+
+
+def relative_volume_error(found: Mask, reference: Mask) -> float:
+    """Signed volume difference as a fraction of the reference volume; 0 when both are empty.
+
+    Infinite when only the reference is empty.
+    """
+    size, wanted = int(found.sum()), int(reference.sum())
+    if wanted == 0:
+        return 0.0 if size == 0 else math.inf
+    return (size - wanted) / wanted
