@@ -186,21 +186,21 @@ def test_too_many_entries(name: str, pack: Pack, tmp_path: Path) -> None:
 
 @every_kind
 def test_too_many_bytes(name: str, pack: Pack, tmp_path: Path) -> None:
-    path = pack(tmp_path / name, {"a": np.random.default_rng(1).bytes(3 << 20), "b": bytes(3 << 20)})
-    with pytest.raises(LimitExceeded, match="unpacks to more than 4 MiB"):
-        scan(path, limits=Limits(archive_bytes=4 << 20))
+    path = pack(tmp_path / name, {"a": np.random.default_rng(1).bytes(300 << 10), "b": bytes(900 << 10)})
+    with pytest.raises(LimitExceeded, match="unpacks to more than 1 MiB"):
+        scan(path, limits=Limits(archive_bytes=1 << 20))
 
 
-@pytest.mark.parametrize("name", ["scan.zip", "scan.tar.gz", "scan.tar.bz2"])
+@pytest.mark.parametrize("name", ["scan.zip", "scan.tar.gz"])
 def test_a_bomb_meets_the_ratio(name: str, tmp_path: Path) -> None:
-    path = KINDS[name](tmp_path / name, {"a": bytes(200 << 20)})
+    path = KINDS[name](tmp_path / name, {"a": bytes(80 << 20)})
     with pytest.raises(LimitExceeded, match="exhaust a machine"):
         scan(path)
 
 
 def test_a_zip_that_lies_about_its_sizes(tmp_path: Path) -> None:
-    path = pack_zip(tmp_path / "scan.zip", {"a": bytes(100 << 20)})
-    data = path.read_bytes().replace((100 << 20).to_bytes(4, "little"), (5).to_bytes(4, "little"))
+    path = pack_zip(tmp_path / "scan.zip", {"a": bytes(70 << 20)})
+    data = path.read_bytes().replace((70 << 20).to_bytes(4, "little"), (5).to_bytes(4, "little"))
     path.write_bytes(data)
     with pytest.raises((LimitExceeded, NotReadable)):
         scan(path)
@@ -210,7 +210,7 @@ def test_a_zip_that_lies_about_its_sizes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("keep", [0.5, 0.97])
 def test_a_cut_archive_is_not_readable(name: str, pack: Pack, keep: float, tmp_path: Path) -> None:
     random = np.random.default_rng(1)
-    path = pack(tmp_path / name, {f"{n}.dcm": random.bytes(100_000) for n in range(20)})
+    path = pack(tmp_path / name, {f"{n}.dcm": random.bytes(20_000) for n in range(20)})
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * keep)])
     with pytest.raises(NotReadable, match=r"damaged or cut|has no end"):
         scan(path)
