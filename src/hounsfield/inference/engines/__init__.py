@@ -1,0 +1,1 @@
+"""The engines that hounsfield brings; found through their entry points, never imported by name."""
