@@ -108,7 +108,8 @@ def _build(result: Result, source: SourceImages, instances: Instances, kind: Seg
     if result.is_empty:
         _keep_first_frame(dataset)
     add_source_references(dataset, result, source)
-    return dataset
+    finished: Dataset = dataset
+    return finished
 
 
 def _place(geometry: Geometry, planes: int) -> tuple[Any, Any, list[Any]]:

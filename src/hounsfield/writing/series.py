@@ -68,7 +68,7 @@ def write_mr_series(volume: Volume, folder: Path, identity: SeriesIdentity) -> t
     return tuple(paths)
 
 
-def _slice(volume: Volume, pixels: np.ndarray, k: int, identity: SeriesIdentity):  # type: ignore[no-untyped-def,type-arg]
+def _slice(volume: Volume, pixels: np.ndarray, k: int, identity: SeriesIdentity):  # type: ignore[no-untyped-def]
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 

@@ -90,7 +90,7 @@ def _build(result: Result, source: SourceImages, seg: Dataset, instances: tuple[
     root.append(_image_library(source))
     root.append(measurements)
     root.append(_evaluations(result))
-    return Comprehensive3DSR(
+    document: Dataset = Comprehensive3DSR(
         evidence=[*source.datasets, seg],
         content=report[0],
         series_instance_uid=result.uids.sr_series_uid,
@@ -102,6 +102,7 @@ def _build(result: Result, source: SourceImages, seg: Dataset, instances: tuple[
         series_description=series_description(result, "SR"),
         **common_arguments(result),
     )
+    return document
 
 
 def _observer(result: Result) -> Any:

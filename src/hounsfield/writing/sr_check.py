@@ -25,14 +25,14 @@ def check_sr(path: Path, result: Result, seg: Dataset, instances: tuple[Instance
         content = document.content
         regions = content.get_volumetric_roi_measurement_groups()
         others = content.get_image_measurement_groups()
-    groups = {str(group.tracking_uid): group for group in (*regions, *others)}
+    groups: dict[str, Any] = {str(group.tracking_uid): group for group in (*regions, *others)}
     findings = result.findings.findings
     same("the number of measurement groups", len(regions) + len(others) == len(findings), path)
     numbers = {finding_of(result.findings, item).tracking_uid: item.number for item in instances}
     volumetric = {str(group.tracking_uid) for group in regions}
     for finding in findings:
-        group = groups.get(finding.tracking_uid)
-        same(f"the group of {finding.tracking_id}", group is not None, path)
+        same(f"the group of {finding.tracking_id}", finding.tracking_uid in groups, path)
+        group = groups[finding.tracking_uid]
         _check_group(path, finding, group)
         if finding.tracking_uid in volumetric:
             _check_segment(path, group.referenced_segment, seg, numbers[finding.tracking_uid])

@@ -1,0 +1,25 @@
+"""Results as files: DICOM SEG and SR, NIfTI, JSON, a report. Each is read back before it counts."""
+
+from hounsfield.writing.facts import RESEARCH_USE, Result, ResultFacts, ResultUids
+from hounsfield.writing.files import Written
+from hounsfield.writing.json_file import write_json
+from hounsfield.writing.nifti import write_nifti
+from hounsfield.writing.report import write_report
+from hounsfield.writing.seg import SegKind, write_seg
+from hounsfield.writing.source import why_not_dicom
+from hounsfield.writing.sr import write_sr
+
+__all__ = [
+    "RESEARCH_USE",
+    "Result",
+    "ResultFacts",
+    "ResultUids",
+    "SegKind",
+    "Written",
+    "why_not_dicom",
+    "write_json",
+    "write_nifti",
+    "write_report",
+    "write_seg",
+    "write_sr",
+]
