@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -25,6 +27,7 @@ from hounsfield.inference import (
 from hounsfield.packages.manifest import InputSpec, WindowSpec
 from hounsfield.preparing import Prepared, prepare
 from hounsfield.volume import Geometry, Quantity, Volume
+
 from .graphs import FunctionSession, small_unet_like
 
 HIGHEST = Decision("highest")
@@ -217,7 +220,7 @@ def test_slabs_are_reported_once_each_and_in_order() -> None:
     segment(scan, session_of(random_network(4)), window, HIGHEST, out=out, settings=RunSettings(axis=0), on_slab=check)
     assert slabs[0][1] == 0
     assert slabs[-1][2] == 41
-    assert all(a[2] == b[1] for a, b in zip(slabs, slabs[1:], strict=False))
+    assert all(before[2] == after[1] for before, after in itertools.pairwise(slabs))
     assert len(slabs) > 5
 
 
@@ -252,8 +255,8 @@ def test_senseless_settings_are_refused() -> None:
             RunSettings(**bad)
     with pytest.raises(SettingsError, match="shape"):
         segment(scan, FunctionSession(lambda x: x), window, HIGHEST, out=np.zeros((9, 9, 8), np.uint8))
+    wide = FunctionSession(lambda x: np.repeat(x, 300, axis=1))
     with pytest.raises(SettingsError, match="uint16"):
-        wide = FunctionSession(lambda x: np.repeat(x, 300, axis=1))
         segment(scan, wide, window, HIGHEST)
 
 
