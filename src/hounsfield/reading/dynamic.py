@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 import statistics
@@ -76,7 +77,7 @@ def times_s(points: Sequence[Sequence[Frame]]) -> tuple[float, ...] | None:
         if any(moment is None for point in moments for moment in point):
             continue
         middle = [statistics.median(m for m in point if m is not None) for point in moments]
-        if all(later > earlier for earlier, later in zip(middle, middle[1:], strict=False)):
+        if all(later > earlier for earlier, later in itertools.pairwise(middle)):
             return tuple(round(m - middle[0], 6) for m in middle)
     return _from_duration(points)
 
@@ -125,5 +126,5 @@ def _is_run(run: Sequence[Stack]) -> bool:
     times = times_s([one.frames for one in run])
     if times is None:
         return False
-    pauses = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    pauses = [later - earlier for earlier, later in itertools.pairwise(times)]
     return math.isfinite(times[-1]) and max(pauses) <= _LONGEST_PAUSE * statistics.median(pauses)

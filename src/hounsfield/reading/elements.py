@@ -64,11 +64,8 @@ class Parsed:
     inflated_from: int | None = None
 
 
-_LONG: Final = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
-_SHORT: Final = frozenset(
-    (b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO")
-    + (b"LT", b"PN", b"SH", b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US")
-)
+_LONG: Final = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+_SHORT: Final = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 
 
 def parse(data: Buffer, limits: Limits) -> Parsed:
@@ -87,7 +84,7 @@ def parse(data: Buffer, limits: Limits) -> Parsed:
     walk = _Walk(data, limits, explicit=True, little=True)
     meta: Item = {}
     position = walk.meta(start, meta)
-    uid = _uid(meta) or (tags.IMPLICIT_LITTLE if start == 0 or position == start else "")
+    uid = _uid(meta) or _guessed(data, position)
     if uid == tags.DEFLATED:
         return _parse_deflated(data, position, meta, limits)
     return _parse_set(data, position, meta, uid, limits)
@@ -148,6 +145,14 @@ def inflate(data: Buffer, size: int) -> tuple[bytes, bool]:
 def _uid(meta: Item) -> str:
     raw = meta.get(0x00020010)
     return "" if raw is None else raw.value.rstrip(b"\0 ").decode("ascii", "replace")
+
+
+def _guessed(data: Buffer, position: int) -> str:
+    """The transfer syntax of a data set without meta information, by how its first element looks."""
+    if bytes(data[position : position + 2]) == b"\x00\x08":
+        return tags.EXPLICIT_BIG
+    explicit = bytes(data[position + 4 : position + 6]) in _LONG | _SHORT
+    return tags.EXPLICIT_LITTLE if explicit else tags.IMPLICIT_LITTLE
 
 
 class _Walk:

@@ -23,6 +23,7 @@ from hounsfield.reading.jail import Failure, run_each, run_one, shared_array
 from hounsfield.reading.limits import Limits
 from hounsfield.reading.refusals import answer_or_raise, refusal_issue, refusal_of, refusal_or
 from hounsfield.reading.series import Issue, Series, SeriesKind
+from hounsfield.reading.shear import straightened
 from hounsfield.reading.stored import StoredVolume, check_size, read_array
 from hounsfield.volume import Acquisition, Provenance, Quantity, TimeSeries, Volume
 
@@ -124,7 +125,7 @@ def _more_issues(stored: StoredVolume) -> tuple[Issue, ...]:
         issues += (Issue("colour", "refuse", message, remedy),)
     if not stored.geometry.is_orthonormal:
         message = "its axes are not at right angles (the affine has a shear)"
-        issues += (Issue("sheared", "repairable", message, "resample it with --repair"),)
+        issues += (Issue("sheared", "repairable", message, "allow the repair, which resamples it"),)
     if stored.quantity is Quantity.LABEL:
         issues += (Issue("labels", "note", "it says that it holds labels, not a scan"),)
     return issues
@@ -138,7 +139,8 @@ def _load(name: str, series: Series, repair: bool, limits: Limits) -> Volume | T
     extra = 0 if stored.is_direct else stored.stored_bytes
     room = replace(limits, headroom_bytes=limits.headroom_bytes + extra)
     answer = run_one(partial(refusal_or, partial(_fill, stored, limits, array)), room)
-    return _value(name, series, stored, array, int(answer_or_raise(answer, series.source)["not_finite"]))
+    value = _value(name, series, stored, array, int(answer_or_raise(answer, series.source)["not_finite"]))
+    return value if stored.geometry.is_orthonormal else straightened(value, limits)
 
 
 def _fill(stored: StoredVolume, limits: Limits, array: NDArray[Any]) -> dict[str, Any]:

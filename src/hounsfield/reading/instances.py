@@ -215,6 +215,7 @@ def read_in_child(path: Path, limits: Limits) -> dict[str, Any]:
         raise Refused("it is a directory of other files (DICOMDIR)", "directory")
     if "SOPClassUID" not in rest and "Rows" not in rest:
         raise Refused("it holds no DICOM object", "header")
+    rest["TransferSyntaxUID"] = parsed.transfer_syntax_uid
     return {
         "header": rest,
         "frames": frames,

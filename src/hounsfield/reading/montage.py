@@ -25,10 +25,14 @@ _OPPOSITE: Final = {"L": "R", "R": "L", "A": "P", "P": "A", "S": "I", "I": "S"}
 # plane -> orientation (columns, rows, slices) of its display, by the patient axis of its normal
 _DISPLAYS: Final = {"S": ("axial", "LPS"), "A": ("coronal", "LIP"), "L": ("sagittal", "PIL")}
 _THICK: Final = 1.4
+_FLAT: Final = 0.2
 _AIR_HU: Final = -900.0
 _BONE_HU: Final = 4000.0
 _SAMPLE: Final = 500_000
 _GAP: Final = 4
+_Colours = tuple[tuple[int, int, int], tuple[int, int, int]]
+_LIGHT: Final[_Colours] = ((255, 221, 87), (0, 0, 0))
+_DARK: Final[_Colours] = ((120, 60, 0), (255, 255, 255))
 _BAR: Final = 26
 
 
@@ -101,12 +105,12 @@ def grey_scale(scan: Volume | TimeSeries) -> GreyScale:
 def display_plane(geometry: Geometry) -> tuple[str, str]:
     """The plane to show ("axial", "coronal" or "sagittal") and its display orientation code.
 
-    It is the plane across the thickest axis, in which the scan was made; axial where the
-    voxels are about as thick in all directions.
+    It is the plane across the thickest voxels, in which the scan was made; or else across the
+    shortest side of a flat block; axial where neither stands out.
     """
-    spacing = geometry.spacing_mm
-    if geometry.shape[0] == 1:
-        axis = 0
+    spacing, extent = geometry.spacing_mm, geometry.extent_mm
+    if min(extent) < _FLAT * sorted(extent)[1]:
+        axis = int(np.argmin(extent))
     elif max(spacing) > _THICK * sorted(spacing)[1]:
         axis = int(np.argmax(spacing))
     else:
@@ -116,7 +120,7 @@ def display_plane(geometry: Geometry) -> tuple[str, str]:
 
 
 def draw_montage(
-    scan: Volume | TimeSeries, *, title: str = "", tiles: int = 20, tile_px: int = 256, oriented: bool = True
+    scan: Volume | TimeSeries, *, title: str = "", tiles: int = 20, tile_px: int | None = None, oriented: bool = True
 ) -> Image.Image:
     """Slices spread over a volume, or time points of the middle slice of a time series.
 
@@ -127,7 +131,7 @@ def draw_montage(
     tiles
         The most slices to show.
     tile_px
-        Length of the longer side of a tile, pixels.
+        Length of the longer side of a tile, pixels; by default the fewer the larger.
     oriented
         ``False`` for pictures without a place in the patient: shown as stored, without letters.
 
@@ -141,7 +145,7 @@ def draw_montage(
     geometry, order, flips = scan.geometry.reoriented(code)
     scale = grey_scale(scan)
     pictures = _pictures(scan, geometry, order, flips, tiles)
-    width, height = _tile_size(geometry, tile_px)
+    width, height = _tile_size(geometry, tile_px or {1: 768, 2: 512, 3: 384, 4: 384}.get(len(pictures), 256))
     columns = _columns(len(pictures), width, height)
     rows = -(-len(pictures) // columns)
     canvas_width = max(columns * (width + _GAP) + _GAP, 480)
@@ -156,9 +160,10 @@ def draw_montage(
             grey = np.where(tile.padding, np.uint8(255 if scale.inverted else 0), grey)
         picture = Image.fromarray(grey).resize((width, height), Image.Resampling.BILINEAR)
         canvas.paste(picture.convert("RGB"), (left, top))
-        _write(pen, (left + 4, top + height - 4), tile.caption, font, "ls")
+        colours = _DARK if scale.inverted else _LIGHT
+        _write(pen, (left + 4, top + height - 4), tile.caption, font, "ls", colours)
         if oriented:
-            _letters(pen, (left, top, width, height), code, font)
+            _letters(pen, (left, top, width, height), code, font, colours)
     heading = " · ".join(part for part in (title, _size(scan), plane) if part)
     _write(pen, (_GAP + 4, _BAR // 2 + 1), heading, font, "lm")
     footer = f"grey: {scale.caption} · research use only"
@@ -238,20 +243,23 @@ def _columns(count: int, width: int, height: int) -> int:
     return min(best, key=lambda n: abs(np.log(n * width / (-(-count // n) * height) / (4 / 3))))
 
 
-def _letters(pen: ImageDraw.ImageDraw, box: tuple[int, int, int, int], code: str, font: Any) -> None:
+def _letters(pen: ImageDraw.ImageDraw, box: tuple[int, int, int, int], code: str, font: Any, colours: _Colours) -> None:
     """The patient's sides at the edges: ``code`` is where columns and rows grow to."""
     left, top, width, height = box
     right_letter, bottom_letter = code[0], code[1]
     middle, centre = top + height // 2, left + width // 2
-    _write(pen, (left + 4, middle), _OPPOSITE[right_letter], font, "lm")
-    _write(pen, (left + width - 4, middle), right_letter, font, "rm")
-    _write(pen, (centre, top + 3), _OPPOSITE[bottom_letter], font, "mt")
-    _write(pen, (centre, top + height - 4), bottom_letter, font, "ms")
+    _write(pen, (left + 4, middle), _OPPOSITE[right_letter], font, "lm", colours)
+    _write(pen, (left + width - 4, middle), right_letter, font, "rm", colours)
+    _write(pen, (centre, top + 3), _OPPOSITE[bottom_letter], font, "mt", colours)
+    _write(pen, (centre, top + height - 4), bottom_letter, font, "ms", colours)
 
 
-def _write(pen: ImageDraw.ImageDraw, place: tuple[int, int], text: str, font: Any, anchor: str) -> None:
-    """Yellow words with a dark rim, to be read on any grey."""
-    pen.text(place, text, fill=(255, 221, 87), font=font, anchor=anchor, stroke_width=1, stroke_fill=(0, 0, 0))
+def _write(
+    pen: ImageDraw.ImageDraw, place: tuple[int, int], text: str, font: Any, anchor: str, colours: _Colours = _LIGHT
+) -> None:
+    """Words with a rim, to be read on any grey."""
+    fill, rim = colours
+    pen.text(place, text, fill=fill, font=font, anchor=anchor, stroke_width=1, stroke_fill=rim)
 
 
 def _size(scan: Volume | TimeSeries) -> str:
