@@ -68,7 +68,7 @@ def test_the_table_names_every_series_and_issue(folder: Path) -> None:
         "readable",
         "repairable",
         "shear",
-        "--repair",
+        "allow the repair",
         "refused",
     ):
         assert words in run.stdout

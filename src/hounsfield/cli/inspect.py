@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _VERDICT_STYLES: Final = {"readable": "green", "repairable": "yellow", "refused": "red"}
 _ISSUE_STYLES: Final = {"note": "dim", "warn": "yellow", "repairable": "yellow", "refuse": "red"}
+_STOPS: Final = ("repairable", "refuse")
 _SKIPPED_SHOWN: Final = 5
 
 
@@ -109,8 +110,10 @@ def _findings(one: InspectedSeries) -> str:
     from rich.markup import escape
 
     lines = [f"[{_VERDICT_STYLES[one.verdict]}]{one.verdict}[/]"]
+    if one.reason is not None and not any(issue.severity in _STOPS for issue in one.series.issues):
+        lines.append(f"[red]{escape(one.reason)}[/]")
     for issue in one.series.issues:
-        remedy = f"; {issue.remedy}" if issue.remedy and issue.severity in ("repairable", "refuse") else ""
+        remedy = f"; {issue.remedy}" if issue.remedy and issue.severity in _STOPS else ""
         lines.append(f"[{_ISSUE_STYLES[issue.severity]}]{issue.severity}: {escape(issue.message + remedy)}[/]")
     return "\n".join(lines)
 

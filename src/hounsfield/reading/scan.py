@@ -79,7 +79,9 @@ def load(series: Series, *, repair: bool = False, limits: Limits | None = None) 
     NotReadable, UnsupportedEncoding, LimitExceeded
         If the pixels are damaged, have no decoder here, or are too large.
     """
-    _refuse(series, repair)
+    refused = refusal(series, repair=repair)
+    if refused is not None:
+        raise refused
     return reader_named(series.format).load(series, repair, Limits() if limits is None else limits)
 
 
@@ -107,15 +109,16 @@ def read(path: str | Path, *, series: str | None = None, repair: bool = False, l
     return loaded
 
 
-def _refuse(series: Series, repair: bool) -> None:
-    """Raise the error for the gravest issue that stands in the way, if any does."""
+def refusal(series: Series, *, repair: bool = False) -> InputError | None:
+    """The error that `load` raises before it reads any voxel of this series, if it does."""
     blocking = [issue for issue in series.issues if issue.severity == "refuse"]
     if not blocking and not repair:
         blocking = [issue for issue in series.issues if issue.severity == "repairable"]
     if blocking:
-        raise _error(series, blocking[0], len(blocking) - 1)
+        return _error(series, blocking[0], len(blocking) - 1)
     if series.kind in _NOT_A_VOLUME:
-        raise GeometryRefused(_NOT_A_VOLUME[series.kind], "choose another series", series.source)
+        return GeometryRefused(_NOT_A_VOLUME[series.kind], "choose another series", series.source)
+    return None
 
 
 def _error(series: Series, issue: Issue, others: int) -> InputError:

@@ -64,7 +64,7 @@ def _resampled(array: NDArray[Any], source: Geometry, grid: Geometry) -> tuple[N
     from scipy import ndimage
 
     move = np.linalg.inv(source.affine) @ grid.affine
-    corner = np.array([-1e-6 if abs(value) < 1e-9 else value for value in move[:3, 3]])
+    corner = move[:3, 3]
     options = {"offset": corner, "output_shape": grid.shape, "order": 1, "mode": "nearest", "output": np.float64}
     values = ndimage.affine_transform(array.astype(np.float64), move[:3, :3], **options)
     places = [np.arange(n, dtype=np.float64) for n in grid.shape]

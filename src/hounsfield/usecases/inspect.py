@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from hounsfield.errors import OutputExists
 from hounsfield.reading import Limits, Series, SeriesKind, Skipped, load, scan
+from hounsfield.reading.scan import refusal
 from hounsfield.usecases.events import OnEvent, Progress, silent
 
 Verdict = Literal["readable", "repairable", "refused"]
@@ -46,6 +47,12 @@ class InspectedSeries:
     study: int
     verdict: Verdict
 
+    @property
+    def reason(self) -> str | None:
+        """Why it is not readable as it is; ``None`` if it is."""
+        refused = refusal(self.series)
+        return None if refused is None else f"{refused.fact}; {refused.remedy}"
+
     def as_dict(self) -> dict[str, Any]:
         """The series as data."""
         one, grid = self.series, self.series.geometry
@@ -53,6 +60,7 @@ class InspectedSeries:
             "key": one.key,
             "study": self.study,
             "verdict": self.verdict,
+            "reason": self.reason,
             "format": one.format,
             "kind": one.kind.value,
             "modality": one.modality,
