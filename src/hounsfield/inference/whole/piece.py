@@ -1,0 +1,209 @@
+"""One stage as a small ONNX graph, and the engine that runs it.
+
+The graph of a stage takes slabs of the kept activations, normalises and joins them, and ends in
+the stencil with the padding that this slab needs along k.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hounsfield.errors import EngineError, EngineUnavailable
+from hounsfield.inference.whole.network import NORMALISATION, Network, Operator, float32
+from hounsfield.inference.whole.slabs import Reach
+from hounsfield.inference.whole.stages import Stage
+
+Affine = tuple[NDArray[np.float32], NDArray[np.float32]]
+_MIB = 2**20
+
+
+class Piece(Protocol):
+    """A compiled stage: slabs (1, channels, k, j, i) in, one fp32 slab out."""
+
+    precision: str
+
+    def run(self, slabs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        """Run one slab; the answer is only valid until the next call."""
+        ...
+
+
+@dataclass(frozen=True)
+class PieceSpec:
+    """What a piece is built for: shapes of the slabs (channels, k, j, i), their storage type."""
+
+    reach: Reach
+    shapes: Mapping[str, tuple[int, int, int, int]]
+    storage: str
+
+
+def onnx_of(network: Network, stage: Stage, spec: PieceSpec, affine: Mapping[str, Affine]) -> bytes:
+    """The ONNX graph of a stage for one slab.
+
+    Parameters
+    ----------
+    affine
+        Name of an instance normalisation's input → its scale and shift.
+    """
+    import onnx
+    from onnx import helper
+
+    kinds = {"fp32": onnx.TensorProto.FLOAT, "fp16": onnx.TensorProto.FLOAT16, "bf16": onnx.TensorProto.BFLOAT16}
+    build = _Builder(onnx, helper)
+    inputs = []
+    for source, shape in spec.shapes.items():
+        stored = "fp32" if source == network.input else spec.storage
+        inputs.append(helper.make_tensor_value_info(f"in:{source}", kinds[stored], [1, *shape]))
+        build.node("Identity" if stored == "fp32" else "Cast", [f"in:{source}"], source, to=kinds["fp32"])
+    for op in stage.operators:
+        if op.kind == NORMALISATION:
+            build.normalisation(op, affine[op.activations[0]])
+        else:
+            build.operator(op, op.attributes)
+    if stage.stencil is not None:
+        build.stencil(stage.stencil, spec.reach)
+    build.node("Identity", [stage.target], "out")
+    out = helper.make_tensor_value_info("out", kinds["fp32"], None)
+    graph = helper.make_graph(build.nodes, "stage", inputs, [out], build.constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", network.opset)])
+    model.ir_version = network.ir_version
+    data: bytes = model.SerializeToString()
+    return data
+
+
+class _Builder:
+    def __init__(self, onnx: Any, helper: Any) -> None:
+        self._onnx, self._helper = onnx, helper
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+
+    def node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> None:
+        if kind == "Identity":
+            attributes = {}
+        self.nodes.append(self._helper.make_node(kind, inputs, [output], name=f"n{len(self.nodes)}", **attributes))
+
+    def constant(self, array: NDArray[Any]) -> str:
+        name = f"constant:{len(self.constants)}"
+        self.constants.append(self._onnx.numpy_helper.from_array(np.ascontiguousarray(array), name))
+        return name
+
+    def normalisation(self, op: Operator, affine: Affine) -> None:
+        scale, shift = (self.constant(float32(part).reshape(1, -1, 1, 1, 1)) for part in affine)
+        self.node("Mul", [op.activations[0], scale], f"scaled:{op.output}")
+        self.node("Add", [f"scaled:{op.output}", shift], op.output)
+
+    def operator(self, op: Operator, attributes: Mapping[str, Any], output: str | None = None) -> None:
+        inputs = [self.constant(op.constants[at]) if at in op.constants else name for at, name in enumerate(op.inputs)]
+        self.node(op.kind, inputs, output or op.output, **attributes)
+
+    def stencil(self, op: Operator, reach: Reach) -> None:
+        values = dict(op.attributes)
+        pads = list(values["pads"])
+        if op.kind != "ConvTranspose":
+            pads[0], pads[3] = reach.pad_low, reach.pad_high
+            self.operator(op, {**values, "pads": pads})
+            return
+        pads[0] = pads[3] = 0
+        grow = list(values["output_padding"])
+        grow[0] = reach.extra
+        self.operator(op, {**values, "pads": pads, "output_padding": grow}, f"long:{op.output}")
+        ends = [reach.offset], [reach.offset + reach.stop - reach.start], [2]
+        names = [self.constant(np.array(end, np.int64)) for end in ends]
+        self.node("Slice", [f"long:{op.output}", *names], op.output)
+
+
+class OpenVinoPiece:
+    """A stage compiled by OpenVINO for the CPU."""
+
+    def __init__(self, graph: bytes, precision: str, threads: int, shapes: PieceSpec) -> None:
+        core = _openvino_core()
+        import openvino
+
+        self._openvino = openvino
+        options = {
+            "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}[precision],
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": "1",
+            "INFERENCE_NUM_THREADS": str(threads),
+        }
+        try:
+            compiled = core.compile_model(core.read_model(io.BytesIO(graph)), "CPU", options)
+        except RuntimeError as error:
+            raise EngineUnavailable(
+                f"OpenVINO cannot compile a stage of the network ({str(error).splitlines()[-1][:200]})",
+                "use the window mode, or another engine",
+            ) from error
+        self.precision = _PRECISIONS[compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()]
+        self._request = compiled.create_infer_request()
+
+    def run(self, slabs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        """Run one slab; the answer is OpenVINO's own buffer, valid until the next call."""
+        for name, slab in slabs.items():
+            self._request.set_tensor(f"in:{name}", _openvino_tensor(self._openvino, slab))
+        try:
+            self._request.infer()
+        except RuntimeError as error:
+            raise EngineError(
+                f"OpenVINO failed on a slab ({str(error).splitlines()[-1][:200]})",
+                "give more memory, or another engine",
+            ) from error
+        answer: NDArray[np.float32] = self._request.get_output_tensor(0).data
+        return answer
+
+
+class OnnxRuntimePiece:
+    """A stage run by ONNX Runtime on the CPU, in fp32."""
+
+    precision = "fp32"
+
+    def __init__(self, graph: bytes, precision: str, threads: int, shapes: PieceSpec) -> None:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise EngineUnavailable("ONNX Runtime is not installed", "pip install 'hounsfield[ort]'") from error
+        if precision != "fp32" or shapes.storage == "bf16":
+            raise EngineUnavailable(
+                f"ONNX Runtime runs the whole-volume mode in fp32 with fp32 or fp16 storage, not {precision}",
+                "choose precision fp32, or the engine openvino",
+            )
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.enable_cpu_mem_arena = False
+        options.enable_mem_pattern = False
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+    def run(self, slabs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        """Run one slab."""
+        answer: NDArray[np.float32] = self._session.run(None, {f"in:{name}": slab for name, slab in slabs.items()})[0]
+        return answer
+
+
+_PRECISIONS = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
+PIECES: dict[str, Callable[[bytes, str, int, PieceSpec], Piece]] = {
+    "openvino": OpenVinoPiece,
+    "onnxruntime": OnnxRuntimePiece,
+}
+_CORES: list[Any] = []
+
+
+def _openvino_core() -> Any:
+    """One core per process: a second one would start its own threads."""
+    if not _CORES:
+        try:
+            import openvino
+        except ImportError as error:
+            raise EngineUnavailable("OpenVINO is not installed", "pip install openvino") from error
+        _CORES.append(openvino.Core())
+    return _CORES[0]
+
+
+def _openvino_tensor(openvino: Any, slab: NDArray[Any]) -> Any:
+    if slab.dtype.name == "bfloat16":
+        return openvino.Tensor(slab.view(np.uint16), slab.shape, openvino.Type.bf16)
+    return openvino.Tensor(slab, shared_memory=True)
