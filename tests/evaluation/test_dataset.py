@@ -96,7 +96,7 @@ def test_one_clear_error(folder: Path, header: str, row: str, words: str) -> Non
 
 def test_leaking_patients_are_named_by_row_all_at_once_and_never_by_their_id(folder: Path) -> None:
     rows = [row.replace("p3", "p1").replace("p4", "p2") for row in good_rows()]
-    with pytest.raises(InputError, match="c1 in train, c3 in test.*c2 in train, c4 in test") as caught:
+    with pytest.raises(InputError, match=r"c1 in train, c3 in test.*c2 in train, c4 in test") as caught:
         read_dataset(table(folder, *rows))
     assert "p1" not in str(caught.value)
 

@@ -32,7 +32,8 @@ class Interval:
     mean
         The statistic of the whole sample: a mean, a pooled ratio, or an AUC.
     low, high
-        Bounds of the interval, NaN where one patient only is there.
+        Bounds of the interval, NaN where one patient only is there. They enclose ``mean`` (in a
+        very skewed small sample percentiles might not).
     method
         ``"bootstrap"`` (percentiles over patients) or ``"exact"`` (Clopper-Pearson over patients).
     undefined_draws
@@ -192,4 +193,4 @@ def _interval(value: float, drawn: Floats, cases: int, patients: int) -> Interva
     if defined.size == 0:
         return Interval(value, math.nan, math.nan, cases, patients, undefined_draws=missing)
     low, high = np.percentile(defined, [2.5, 97.5]).tolist()
-    return Interval(value, low, high, cases, patients, undefined_draws=missing)
+    return Interval(value, min(low, value), max(high, value), cases, patients, undefined_draws=missing)

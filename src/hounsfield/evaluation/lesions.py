@@ -10,6 +10,7 @@ as many pairs as possible are matched and, among those choices, the summed overl
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -21,6 +22,7 @@ from hounsfield.volume import Geometry
 
 BAND_EDGES_MM: Final = (3.0, 6.0, 10.0, 20.0)
 BAND_NAMES: Final = ("< 3 mm", "3-6 mm", "6-10 mm", "10-20 mm", "> 20 mm")
+_STRIDE: Final = 2**32
 Instances = NDArray[Any]
 
 
@@ -144,15 +146,15 @@ def match_lesions(found: Instances, reference: Instances, geometry: Geometry, ru
     found_lesions, reference_lesions = (_lesions(array, geometry, rule) for array in (one, two))
     shared = _shared_voxels(one, two, {x.number for x in found_lesions}, {x.number for x in reference_lesions})
     matches = _assign(shared, found_lesions, reference_lesions, rule)
-    touching_found = [pair[0] for pair in shared]
-    touching_reference = [pair[1] for pair in shared]
+    touching_found = Counter(pair[0] for pair in shared)
+    touching_reference = Counter(pair[1] for pair in shared)
     return LesionMatch(
         rule,
         reference_lesions,
         found_lesions,
         matches,
-        sum(touching_reference.count(n) > 1 for n in set(touching_reference)),
-        sum(touching_found.count(n) > 1 for n in set(touching_found)),
+        sum(n > 1 for n in touching_reference.values()),
+        sum(n > 1 for n in touching_found.values()),
     )
 
 
@@ -200,12 +202,10 @@ def _shared_voxels(
 ) -> dict[tuple[int, int], int]:
     """Shared voxels of each (found, reference) pair of lesions that count."""
     both = (found > 0) & (reference > 0)
-    pairs, counts = np.unique(np.stack([found[both], reference[both]]).astype(np.int64), axis=1, return_counts=True)
-    return {
-        (a, b): n
-        for (a, b), n in zip(pairs.T.tolist(), counts.tolist(), strict=True)
-        if a in found_numbers and b in reference_numbers
-    }
+    keys = found[both].astype(np.int64) * _STRIDE + reference[both].astype(np.int64)
+    pairs, counts = np.unique(keys, return_counts=True)
+    split = [(int(pair // _STRIDE), int(pair % _STRIDE), int(n)) for pair, n in zip(pairs, counts, strict=True)]
+    return {(a, b): n for a, b, n in split if a in found_numbers and b in reference_numbers}
 
 
 def _assign(

@@ -1,0 +1,231 @@
+"""What one evaluation was and found, and the evidence file that a package carries of it."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from hounsfield.errors import InputError
+from hounsfield.evaluation.bootstrap import Interval
+from hounsfield.evaluation.comparison import Comparison
+from hounsfield.evaluation.scoring import ScoredSegment, ScoringRules
+from hounsfield.evaluation.summary import MetricKind, SegmentationSummary
+from hounsfield.packages import Evidence, evidence_json, parse_evidence
+
+ComparedRow = tuple[ScoredSegment, MetricKind, int, Comparison, float]
+Use = Literal["test", "validation", "external"]
+
+
+@dataclass(frozen=True)
+class FailedCase:
+    """A case that gave no score: its name, the kind of error, and the error in words."""
+
+    case_id: str
+    error: str
+    message: str
+
+
+@dataclass(frozen=True)
+class EvaluatedOn:
+    """The data: name of the table, digest of the part, which part, how many, digest of the split file."""
+
+    name: str
+    digest: str
+    part: str
+    use: Use
+    cases: int
+    split_file_sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class EvaluatedModel:
+    """The model as it really ran.
+
+    Parameters
+    ----------
+    precision
+        Of the graph that was chosen.
+    ran_precision
+        The arithmetic that the engine really used.
+    graph_sha256
+        sha256 by path of the graph's files.
+    """
+
+    reference: str
+    title: str
+    digest: str
+    precision: str
+    ran_precision: str
+    engine: str
+    graph_sha256: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """Seconds per case (median), highest resident memory of the process, and where."""
+
+    machine: str
+    seconds_per_case: float
+    peak_mib: float | None
+
+
+@dataclass(frozen=True)
+class EvaluationRecord:
+    """All of one evaluation except the single cases."""
+
+    model: EvaluatedModel
+    data: EvaluatedOn
+    rules: ScoringRules
+    seed: int
+    software_version: str
+    created: str
+    summary: SegmentationSummary
+    failed: tuple[FailedCase, ...]
+    effort: Effort
+    notes: tuple[str, ...] = ()
+    compared_with: EvaluatedModel | None = None
+    comparison: tuple[ComparedRow, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as data for JSON, failed cases by name included."""
+        return {
+            "model": asdict(self.model),
+            "data": asdict(self.data),
+            "rules": rules_as_dict(self.rules),
+            "seed": self.seed,
+            "software_version": self.software_version,
+            "code_sha256": code_sha256(),
+            "created": self.created,
+            "summary": self.summary.as_dict(),
+            "failed": [asdict(one) for one in self.failed],
+            "effort": asdict(self.effort),
+            "notes": list(self.notes),
+            "comparison": self._comparison(),
+        }
+
+    def _comparison(self) -> dict[str, Any] | None:
+        if self.compared_with is None:
+            return None
+        rows = [
+            {"segment": s.number, "metric": kind.name, "cases": cases, **found.as_dict(), "p_value_holm": adjusted}
+            for s, kind, cases, found, adjusted in self.comparison
+        ]
+        return {"with": asdict(self.compared_with), "rows": rows}
+
+
+def rules_as_dict(rules: ScoringRules) -> dict[str, Any]:
+    """The rules as data, and the matching rule in words."""
+    return {
+        "matching": asdict(rules.matching),
+        "matching_in_words": str(rules.matching),
+        "nsd_tolerance_mm": rules.tolerance_mm,
+        "consensus_share": rules.consensus_share,
+        "intervals": "95 %, percentile bootstrap over patients; exact (Clopper-Pearson) where all or none succeed",
+    }
+
+
+def code_sha256() -> str:
+    """sha256 over the source files of this room: the version of the code that measured."""
+    total = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        total.update(file.name.encode() + b"\0" + file.read_bytes())
+    return total.hexdigest()
+
+
+def evidence_bytes(record: EvaluationRecord) -> bytes:
+    """The evidence file of a record: canonical JSON, read back before it is handed out.
+
+    It holds no case or patient names: failed cases are counted by kind of error.
+
+    Raises
+    ------
+    InputError
+        If a figure has no interval (fewer than two patients), or a stratum's name cannot be
+        stored.
+    """
+    if record.summary.patients < 2:
+        raise InputError(
+            "evidence needs at least two patients, since its intervals are over patients",
+            "evaluate more patients, or leave --evidence out",
+        )
+    details = record.as_dict()
+    failed = details.pop("failed")
+    details["failed_by_error"] = {
+        kind: sum(f["error"] == kind for f in failed) for kind in {f["error"] for f in failed}
+    }
+    table = {
+        "format": 1,
+        "precision": record.model.precision,
+        "graph_sha256": dict(record.model.graph_sha256),
+        "engine": f"{record.model.engine}, ran {record.model.ran_precision}",
+        "data": {
+            "name": record.data.name[:200],
+            "digest": record.data.digest,
+            "cases": record.summary.cases,
+            "use": record.data.use,
+        },
+        "scores": [score for score in _scores(record.summary) if score is not None],
+        "cost": {
+            "machine": record.effort.machine[:200],
+            "seconds_per_case": max(record.effort.seconds_per_case, 1e-6),
+            **({} if record.effort.peak_mib is None else {"peak_mib": record.effort.peak_mib}),
+        },
+        "details": details,
+    }
+    data = evidence_json(Evidence.model_validate(table))
+    parse_evidence(data, Path("evidence.json"))
+    return data
+
+
+def _scores(summary: SegmentationSummary) -> Iterator[dict[str, Any] | None]:
+    for row in summary.metrics:
+        yield _score(row.name, row.segment, "all", row.mean, row.unit)
+        if row.metric == "hd95":
+            yield _score("HD95 median", row.segment, "all", row.median, row.unit)
+    for segment, table in summary.lesions:
+        for line in table.rows:
+            rates = {"sensitivity": line.sensitivity, "precision": line.precision, "F1": line.f1, "Dice": line.dice}
+            for name, interval in rates.items():
+                n = {"sensitivity": line.reference, "Dice": line.reference, "precision": line.found}.get(name)
+                yield _score(f"lesion {name}", segment, line.band, interval, "1", n)
+        yield _score("false lesions per case", segment, "all", table.false_per_case, "1")
+    for entry in summary.presence:
+        yield _score("presence sensitivity", entry.segment, "all", entry.sensitivity, "1")
+        yield _score("presence specificity", entry.segment, "all", entry.specificity, "1")
+    for agreed in summary.agreement:
+        pair = (agreed.agreement.between, agreed.agreement.with_model)
+        for name, interval in zip(("Dice between annotators", "Dice with annotators"), pair, strict=True):
+            yield _score(name, agreed.segment, agreed.band, interval, "1")
+    for segment, strata in summary.strata:
+        for stratum in strata.rows:
+            yield _score(strata.metric, segment, f"{strata.column}={stratum.value}"[:64], stratum.interval, "1")
+
+
+def _score(
+    metric: str, segment: ScoredSegment, stratum: str, interval: Interval | None, unit: str, n: int | None = None
+) -> dict[str, Any] | None:
+    if interval is None or not all(math.isfinite(v) for v in (interval.mean, interval.low, interval.high)):
+        return None
+    return {
+        "metric": metric,
+        "segment": segment.number,
+        "stratum": stratum,
+        "n": interval.cases if n is None else n,
+        "value": interval.mean,
+        "low": min(interval.low, interval.mean),
+        "high": max(interval.high, interval.mean),
+        "unit": unit,
+    }
+
+
+def median(values: Sequence[float]) -> float:
+    """The middle value; 0 for none."""
+    ordered = sorted(values)
+    if not ordered:
+        return 0.0
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
