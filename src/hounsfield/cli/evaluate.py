@@ -1,0 +1,107 @@
+"""``hounsfield evaluate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from hounsfield.usecases.evaluate import EvaluateResult
+
+
+def evaluate(
+    package: Annotated[str, typer.Argument(metavar="PACKAGE", help="An installed model or a package folder.")],
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Table (.csv, .jsonl): image, label, patient_id.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results; new or empty.")],
+    split: Annotated[Path | None, typer.Option(metavar="FILE", help="JSON: split name to list of case ids.")] = None,
+    part: Annotated[str, typer.Option(help="Split to evaluate; 'test' by default, where there are splits.")] = "",
+    precision: Annotated[str, typer.Option(help="fp32, bf16, fp16 or int8; never changed silently.")] = "fp32",
+    engine: Annotated[str, typer.Option(help="openvino, onnxruntime or torch; the best one by default.")] = "",
+    against: Annotated[str, typer.Option(metavar="PACKAGE", help="A second model to compare with, paired.")] = "",
+    against_precision: Annotated[str, typer.Option(help="Precision of the second model.")] = "",
+    by: Annotated[list[str] | None, typer.Option(metavar="COLUMN", help="Column to split by; repeat it.")] = None,
+    tolerance: Annotated[float, typer.Option(min=0, metavar="MM", help="Tolerance of the surface Dice (NSD).")] = 1.0,
+    match_iou: Annotated[float, typer.Option(min=0, max=1, metavar="IOU", help="Overlap that matches lesions.")] = 0.1,
+    minimum: Annotated[int, typer.Option(min=2, help="Patients that a group needs to get a figure.")] = 10,
+    worst: Annotated[int, typer.Option(min=0, help="How many of the worst cases to draw.")] = 12,
+    repair: Annotated[bool, typer.Option("--repair", help="Resample tilted or uneven slices.")] = False,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 means all.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the intervals.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
+) -> None:
+    """Measure a model on a data set with known answers; write evidence, tables and a report.
+
+    Exit code 0 means that every case was scored; with 1, see which cases failed and why.
+    """
+    from dataclasses import replace
+
+    from hounsfield.cli.progress import ProgressBars
+    from hounsfield.evaluation.lesions import MatchingRule
+    from hounsfield.evaluation.scoring import ScoringRules
+    from hounsfield.usecases.evaluate import EvaluateRequest
+    from hounsfield.usecases.evaluate import evaluate as measure
+    from hounsfield.usecases.job import Choices
+
+    choices = Choices(precision=precision, engine=engine, repair=repair, threads=threads)
+    request = EvaluateRequest(
+        model=package,
+        dataset=dataset,
+        output=output,
+        split_file=split,
+        part=part,
+        choices=choices,
+        rules=ScoringRules(MatchingRule(threshold=match_iou), tolerance),
+        strata=tuple(by) if by else None,
+        against=against or None,
+        against_choices=replace(choices, precision=against_precision) if against_precision else None,
+        worst=worst,
+        seed=seed,
+        minimum_patients=minimum,
+    )
+    with ProgressBars(quiet or as_json) as bars:
+        result = measure(request, bars)
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(result.as_dict(), indent=2))
+    else:
+        show_evaluation(result)
+    raise typer.Exit(0 if result.succeeded else 1)
+
+
+def show_evaluation(result: EvaluateResult) -> None:
+    """Print the main figures, the failed cases, and where to look."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from hounsfield.evaluation.report import shown
+
+    console, record = Console(), result.record
+    table = Table(box=None, pad_edge=False)
+    for heading in ("segment", "metric", "mean (95 % interval)", "median"):
+        table.add_column(heading)
+    for row in record.summary.metrics:
+        unit = "" if row.unit == "1" else f" {row.unit}"
+        table.add_row(
+            escape(row.segment.label),
+            f"{row.name}{unit}",
+            shown(row.mean, row.digits),
+            shown(row.median, row.digits),
+        )
+    console.print(table)
+    for segment, lesions in record.summary.lesions:
+        for line in lesions.rows:
+            if line.reference:
+                found = f"{line.hit} of {line.reference} found, sensitivity {shown(line.sensitivity)}"
+                console.print(f"{escape(segment.label)} {line.band}: {found}", highlight=False)
+    scored = f"{record.summary.cases} of {record.data.cases} cases, {record.summary.patients} patients"
+    console.print(f"{scored}; ran {record.model.ran_precision} on {escape(record.model.engine)}", highlight=False)
+    for one in record.failed:
+        told = f"[red]failed[/] {escape(one.case_id)}: {one.error}: {escape(one.message)}"
+        console.print(told, highlight=False, soft_wrap=True)
+    for kind, path in result.outputs.items():
+        console.print(f"  {kind:<9} {escape(str(path))}", highlight=False, soft_wrap=True)

@@ -1,0 +1,129 @@
+"""One package over many cases: read, infer, compare; what fails is kept by name."""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections import Counter
+
+from hounsfield.errors import GeometryRefused, HounsfieldError, InputError
+from hounsfield.evaluation.dataset import Case
+from hounsfield.evaluation.pictures import draw_case
+from hounsfield.evaluation.record import FailedCase
+from hounsfield.evaluation.report import WorstCase
+from hounsfield.evaluation.scoring import (
+    ScoredSegment,
+    ScoringRules,
+    SegmentScores,
+    foreign_labels,
+    label_map,
+    reference_of,
+    score_case,
+)
+from hounsfield.evaluation.summary import ScoredCase
+from hounsfield.packages import ModelPackage
+from hounsfield.reading import read, scan
+from hounsfield.usecases.events import OnEvent, silent
+from hounsfield.usecases.job import Choices
+from hounsfield.usecases.sessions import Sessions
+from hounsfield.usecases.stages import Labelled, Loaded, finished_error, infer_stage, load_stage
+from hounsfield.volume import LabelMap
+
+
+class CaseScorer:
+    """Scores cases one by one, with the network loaded once.
+
+    Parameters
+    ----------
+    package, choices
+        What reads, and how.
+    rules
+        How it is compared.
+    worst
+        How many of the lowest Dice keep a picture.
+
+    Attributes
+    ----------
+    cases, failed
+        In the order they came; every case is in one of them.
+    foreign
+        Labels of references that the package does not answer: how many cases hold each.
+    engine, ran_precision
+        What really ran.
+    """
+
+    def __init__(self, package: ModelPackage, choices: Choices, rules: ScoringRules, worst: int = 0) -> None:
+        self._package, self._choices, self._rules, self._most = package, choices, rules, worst
+        self._segments = tuple(
+            ScoredSegment(spec.number, spec.label, spec.lesion) for spec in package.manifest.output.segments
+        )
+        self._sessions = Sessions()
+        self._heap: list[tuple[float, int, WorstCase]] = []
+        self.cases: list[ScoredCase] = []
+        self.failed: list[FailedCase] = []
+        self.foreign: Counter[int] = Counter()
+        self.engine = self.ran_precision = ""
+
+    def add(self, case: Case, on_event: OnEvent = silent) -> None:
+        """Score a case, or note why it gave no score; a package or engine that cannot run at all raises."""
+        self._sessions.open(self._package, self._choices)
+        try:
+            self.cases.append(self._score(case))
+        except Exception as error:
+            failure = finished_error(error, on_event)
+            self.failed.append(FailedCase(case.id, type(failure).__name__, _in_words(failure)))
+
+    def close(self) -> None:
+        """Free the network."""
+        self._sessions.close()
+
+    @property
+    def worst(self) -> tuple[WorstCase, ...]:
+        """The lowest Dice first."""
+        return tuple(item[2] for item in sorted(self._heap, key=lambda item: (-item[0], item[1])))
+
+    def _score(self, case: Case) -> ScoredCase:
+        began = time.perf_counter()
+        loaded, labelled = self._answer(case)
+        seconds = time.perf_counter() - began
+        annotators = [label_map(read(path)) for path in case.annotators]
+        label = None if case.label is None else label_map(read(case.label))
+        numbers = [segment.number for segment in self._segments]
+        reference = reference_of(label, annotators, numbers, self._rules.consensus_share)
+        scores = score_case(labelled.labels, reference, self._segments, self._rules, annotators)
+        self.foreign.update(foreign_labels(reference, self._segments))
+        self.engine, self.ran_precision = labelled.engine, labelled.precision
+        self._keep_if_bad(case, loaded, labelled, reference, scores)
+        return ScoredCase(case.id, case.patient_id, scores, case.columns, seconds, loaded.warnings)
+
+    def _answer(self, case: Case) -> tuple[Loaded, Labelled]:
+        if len(case.images) != 1:
+            raise InputError(
+                f"the case has {len(case.images)} images, only models with one image are evaluated",
+                "give one image per case",
+            )
+        with scan(case.images[0][1]) as contents:
+            series = contents.choose(repair=self._choices.repair)
+            loaded = load_stage(series, self._package, self._choices)
+        return loaded, infer_stage(loaded, self._package, self._choices, self._sessions, silent)
+
+    def _keep_if_bad(
+        self, case: Case, loaded: Loaded, labelled: Labelled, reference: LabelMap, scores: tuple[SegmentScores, ...]
+    ) -> None:
+        lowest = min(scores, key=lambda one: one.dice)
+        full = len(self._heap) >= self._most
+        if not self._most or (full and lowest.dice >= -self._heap[0][0]):
+            return
+        if not loaded.whole.geometry.is_close(reference.geometry):
+            raise GeometryRefused("the reference lies on another grid than the scan", "correct the label map")
+        picture = draw_case(loaded.whole, labelled.labels, reference, lowest.segment.number)
+        item = (-lowest.dice, len(self.cases), WorstCase(case.id, lowest.segment, lowest.dice, lowest.hd95_mm, picture))
+        if full:
+            heapq.heapreplace(self._heap, item)
+        else:
+            heapq.heappush(self._heap, item)
+
+
+def _in_words(error: HounsfieldError) -> str:
+    """Fact and remedy, without the path: the case is named already."""
+    return " ".join(f"{error.fact}; {error.remedy}".split())

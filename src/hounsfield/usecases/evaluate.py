@@ -1,0 +1,355 @@
+"""Let a model read a data set with known answers, and write how good it is, for whom, and where not."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+from hounsfield import __version__
+from hounsfield.errors import InputError, NothingToRead, OutputError, OutputExists
+from hounsfield.evaluation.dataset import Dataset, content_digest, read_dataset
+from hounsfield.evaluation.record import (
+    Effort,
+    EvaluatedModel,
+    EvaluatedOn,
+    EvaluationRecord,
+    FailedCase,
+    Use,
+    evidence_bytes,
+    median,
+)
+from hounsfield.evaluation.report import WorstCase, render
+from hounsfield.evaluation.scoring import ScoringRules
+from hounsfield.evaluation.strata import MINIMUM_PATIENTS
+from hounsfield.evaluation.summary import METRICS, ScoredCase, compare_models, summarise
+from hounsfield.packages import ModelPackage, Precision, open_package
+from hounsfield.usecases.case_scoring import CaseScorer
+from hounsfield.usecases.events import Note, OnEvent, Progress, silent
+from hounsfield.usecases.job import Choices
+
+STRATA = ("sex", "age_years", "manufacturer", "site")
+_USES: Mapping[str, Use] = {"test": "test", "validation": "validation", "val": "validation", "valid": "validation"}
+
+
+@dataclass(frozen=True)
+class EvaluateRequest:
+    """What to evaluate on what.
+
+    Parameters
+    ----------
+    model
+        Id, ``id-version`` or folder of a model package.
+    dataset
+        The table (:mod:`hounsfield.evaluation.dataset`).
+    output
+        Folder for the results: new or empty.
+    split_file
+        JSON with the case ids of each split, instead of the table's column.
+    part
+        The split to evaluate; empty means ``test`` where the table has splits, else every case.
+    choices
+        Precision, engine, threads, repair. Evidence is what is being made, so none is demanded.
+    rules
+        Matching rule, surface tolerance, consensus.
+    strata
+        Columns to split by; ``None`` takes those of sex, age_years, manufacturer and site that
+        the table has.
+    against
+        A second package to compare with, case by case.
+    against_choices
+        How it is run; by default like the first.
+    worst
+        How many of the worst cases to draw.
+    """
+
+    model: str | Path
+    dataset: Path
+    output: Path
+    split_file: Path | None = None
+    part: str = ""
+    choices: Choices = field(default_factory=Choices)
+    rules: ScoringRules = field(default_factory=ScoringRules)
+    strata: tuple[str, ...] | None = None
+    against: str | Path | None = None
+    against_choices: Choices | None = None
+    worst: int = 12
+    seed: int = 0
+    minimum_patients: int = MINIMUM_PATIENTS
+
+
+@dataclass(frozen=True)
+class EvaluateResult:
+    """The record of the evaluation, its single cases, and the files that were written."""
+
+    record: EvaluationRecord
+    cases: tuple[ScoredCase, ...]
+    outputs: Mapping[str, Path]
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether every case was scored."""
+        return not self.record.failed
+
+    def as_dict(self) -> dict[str, Any]:
+        """The outcome as data, for ``--json``."""
+        return {
+            **self.record.as_dict(),
+            "succeeded": self.succeeded,
+            "outputs": {kind: str(path) for kind, path in self.outputs.items()},
+        }
+
+
+def evaluate(request: EvaluateRequest, on_event: OnEvent = silent) -> EvaluateResult:
+    """Read, compare, sum up, write. A case that fails is named and counted, and stops no other.
+
+    Raises
+    ------
+    PackageError
+        If a package cannot be used.
+    InputError
+        If the table is wrong, or not one case could be scored.
+    OutputExists
+        If the output folder is not empty.
+    """
+    package = open_package(request.model)
+    other = None if request.against is None else open_package(request.against)
+    data = _part(request)
+    strata = _strata(request, data)
+    _demand_empty(request.output)
+    _demand_same_segments(package, other)
+    first = _read_all(package, request.choices, data, request, on_event)
+    second = None
+    if other is not None:
+        second = _read_all(other, request.against_choices or request.choices, data, request, on_event)
+    on_event(Note(f"summing up {len(first.cases)} cases"))
+    summary = summarise(first.cases, strata, request.seed, request.minimum_patients)
+    comparison = () if second is None else compare_models(first.cases, second.cases, request.seed)
+    record = EvaluationRecord(
+        model=first.model,
+        data=_data_facts(data, request),
+        rules=request.rules,
+        seed=request.seed,
+        software_version=__version__,
+        created=dt.datetime.now().astimezone().isoformat(timespec="seconds"),
+        summary=summary,
+        failed=first.failed,
+        effort=_effort(first.cases),
+        notes=(*_notes(first), *_second_notes(second)),
+        compared_with=None if second is None else second.model,
+        comparison=comparison,
+    )
+    return _write(record, first, request.output, on_event)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """One package over the whole data set."""
+
+    model: EvaluatedModel
+    cases: tuple[ScoredCase, ...]
+    failed: tuple[FailedCase, ...]
+    worst: tuple[WorstCase, ...]
+    foreign: Mapping[int, int]
+
+
+def _part(request: EvaluateRequest) -> Dataset:
+    data = read_dataset(request.dataset, split_file=request.split_file)
+    part = request.part or ("test" if any(data.splits) else "")
+    return data.part(part) if part else data
+
+
+def _strata(request: EvaluateRequest, data: Dataset) -> tuple[str, ...]:
+    known = {name for case in data.cases for name in case.columns}
+    if request.strata is None:
+        return tuple(name for name in STRATA if name in known)
+    for name in request.strata:
+        if name not in known:
+            import difflib
+
+            near = difflib.get_close_matches(name, sorted(known), n=1)
+            hint = f"did you mean {near[0]!r}" if near else f"choose from: {', '.join(sorted(known)) or 'none'}"
+            raise InputError(f"the table has no column {name!r} to split by", hint, data.path)
+    return request.strata
+
+
+def _demand_same_segments(package: ModelPackage, other: ModelPackage | None) -> None:
+    def names(one: ModelPackage) -> list[tuple[int, str, bool]]:
+        return [(spec.number, spec.type.value, spec.lesion) for spec in one.manifest.output.segments]
+
+    if other is not None and names(package) != names(other):
+        raise InputError(
+            f"{package.reference} and {other.reference} do not answer the same segments",
+            "compare packages whose segments have the same numbers and codes",
+        )
+
+
+def _read_all(
+    package: ModelPackage, choices: Choices, data: Dataset, request: EvaluateRequest, on_event: OnEvent
+) -> _Read:
+    scorer = CaseScorer(package, replace(choices, allow_unproven=True), request.rules, request.worst)
+    stage = f"{package.reference} {choices.precision}"
+    try:
+        for number, case in enumerate(data.cases):
+            on_event(Progress(stage, number, len(data.cases)))
+            scorer.add(case, on_event)
+        on_event(Progress(stage, len(data.cases), len(data.cases)))
+    finally:
+        scorer.close()
+    if not scorer.cases:
+        first = scorer.failed[0]
+        raise NothingToRead(
+            f"none of the {len(data.cases)} cases gave a score; {first.case_id}: {first.message}",
+            "correct the data set, or choose the package that fits it",
+            data.path,
+        )
+    model = EvaluatedModel(
+        package.reference,
+        package.manifest.title,
+        package.digest,
+        choices.precision,
+        scorer.ran_precision,
+        scorer.engine,
+        graph_files(package, choices.precision),
+    )
+    return _Read(model, tuple(scorer.cases), tuple(scorer.failed), scorer.worst, scorer.foreign)
+
+
+def graph_files(package: ModelPackage, precision: str) -> dict[str, str]:
+    """sha256 by path of the files of the graph that runs at a precision (bf16 may run the fp32 graph)."""
+    from hounsfield.packages.onnx_file import check_graph
+
+    spec = package.graph(cast(Precision, precision))
+    external = check_graph(package.root, spec, package.manifest, package.files)
+    return {name: package.files[name] for name in sorted({spec.file, *external})}
+
+
+def _data_facts(data: Dataset, request: EvaluateRequest) -> EvaluatedOn:
+    part = data.cases[0].split if len(data.splits) == 1 else ""
+    return EvaluatedOn(
+        name=data.path.stem,
+        digest=data.digest(),
+        part=part or "all",
+        use=_USES.get(part.lower(), "external"),
+        cases=len(data.cases),
+        split_file_sha256=None if request.split_file is None else content_digest(request.split_file),
+    )
+
+
+def _effort(cases: Sequence[ScoredCase]) -> Effort:
+    import resource
+
+    from hounsfield.planning.machine import read_machine
+
+    machine = read_machine()
+    return Effort(
+        machine=f"{machine.cpu_model}, {machine.cores} threads",
+        seconds_per_case=median([case.seconds for case in cases]),
+        peak_mib=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+    )
+
+
+def _notes(read: _Read) -> Iterator[str]:
+    for label, count in sorted(read.foreign.items()):
+        yield f"label {label} occurs in {count} references, but the model does not answer it: it counts as background"
+    seen: dict[str, int] = {}
+    for case in read.cases:
+        for warning in case.warnings:
+            seen[warning] = seen.get(warning, 0) + 1
+    for warning, count in sorted(seen.items(), key=lambda item: -item[1])[:10]:
+        yield f"{count} cases: {warning}"
+
+
+def _second_notes(second: _Read | None) -> tuple[str, ...]:
+    if second is None or not second.failed:
+        return ()
+    names = ", ".join(one.case_id for one in second.failed[:10])
+    return (f"{second.model.reference} gave no score for {len(second.failed)} cases: {names}",)
+
+
+def _write(record: EvaluationRecord, read: _Read, output: Path, on_event: OnEvent) -> EvaluateResult:
+    files = {
+        "json": ("evaluation.json", _json(record.as_dict())),
+        "cases": ("cases.json", _json({"data_digest": record.data.digest, "cases": [_case(c) for c in read.cases]})),
+        "report": ("report.html", render(record, read.cases, read.worst).encode("utf-8")),
+    }
+    reason = _why_no_evidence(record)
+    if reason is None:
+        files["evidence"] = (f"evidence-{record.model.precision}.json", evidence_bytes(record))
+    else:
+        on_event(Note(f"no evidence file was written: {reason}", "warn"))
+    with _whole_folder(output) as partial:
+        for name, data in files.values():
+            (partial / name).write_bytes(data)
+    return EvaluateResult(record, read.cases, {kind: output / name for kind, (name, _) in files.items()})
+
+
+def _why_no_evidence(record: EvaluationRecord) -> str | None:
+    if record.data.part.lower() in ("train", "training"):
+        return "the model was trained on these cases"
+    if record.summary.patients < 2:
+        return "intervals over patients need at least two patients"
+    if record.model.ran_precision != record.model.precision:
+        return f"{record.model.precision} was asked for, {record.model.ran_precision} ran"
+    return None
+
+
+def _case(case: ScoredCase) -> dict[str, Any]:
+    return {
+        "case_id": case.case_id,
+        "seconds": round(case.seconds, 4),
+        "warnings": list(case.warnings),
+        "segments": [
+            {
+                "segment": scores.segment.number,
+                **{kind.key: _finite(kind.of(scores)) for kind in METRICS},
+                "reference_ml": scores.reference_ml,
+                "found_ml": scores.found_ml,
+                "lesions": None
+                if scores.lesions is None
+                else {
+                    "reference_mm": [round(x.diameter_mm, 2) for x in scores.lesions.reference],
+                    "missed_mm": [round(x.diameter_mm, 2) for x in scores.lesions.missed],
+                    "false_mm": [round(x.diameter_mm, 2) for x in scores.lesions.false],
+                },
+            }
+            for scores in case.segments
+        ],
+    }
+
+
+def _finite(value: float) -> float | None:
+    from hounsfield.evaluation.bootstrap import finite
+
+    return finite(value)
+
+
+def _json(data: object) -> bytes:
+    return (json.dumps(data, indent=1, allow_nan=False) + "\n").encode("utf-8")
+
+
+def _demand_empty(output: Path) -> None:
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise OutputExists("the output folder is not empty", "choose another folder", output)
+
+
+@contextmanager
+def _whole_folder(output: Path) -> Iterator[Path]:
+    """A folder that gets its name only when everything in it was written."""
+    output = output.absolute()
+    partial = output.parent / f".partial-{output.name}-{secrets.token_hex(4)}"
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        partial.replace(output)
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        raise OutputError(f"the results cannot be written ({reason})", "choose another folder", output) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
