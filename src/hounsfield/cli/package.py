@@ -70,6 +70,16 @@ def check(
     typer.echo(json.dumps(result.as_dict(), indent=1) if as_json else f"{result.manifest.reference}: no fault found")
 
 
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of manifest.toml."""
+    import json
+
+    from hounsfield.packages import json_schema
+
+    typer.echo(json.dumps(json_schema(), indent=1))
+
+
 def _print(verb: str, result: PackageResult, as_json: bool) -> None:
     import json
 

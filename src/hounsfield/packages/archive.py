@@ -122,7 +122,7 @@ def _members(entries: list[zipfile.ZipInfo], source: Path) -> Iterator[tuple[str
     seen: set[str] = set()
     for entry in files:
         name = entry.filename.removeprefix(prefix)
-        if entry.file_size > place_of(name).most_bytes:
+        if entry.file_size > _most_bytes(name, source):
             raise PackageRefused(fact=f"{shown(name)} is larger than allowed", remedy=_BAD, path=source)
         if name.casefold() in seen:
             raise PackageRefused(fact=f"{shown(name)} is in it twice", remedy=_BAD, path=source)
@@ -130,6 +130,13 @@ def _members(entries: list[zipfile.ZipInfo], source: Path) -> Iterator[tuple[str
         yield name, entry
     if sum(entry.file_size for entry in files) > MOST_TOTAL_BYTES:
         raise PackageRefused(fact="it is larger than a package may be", remedy=_BAD, path=source)
+
+
+def _most_bytes(name: str, source: Path) -> int:
+    try:
+        return place_of(name).most_bytes
+    except PackageRefused as error:
+        raise PackageRefused(error.fact, error.remedy, source) from None
 
 
 def _check_path(name: str, source: Path) -> None:

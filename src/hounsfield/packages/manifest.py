@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from hounsfield.errors import GeometryRefused
 from hounsfield.volume import Quantity, parse_orientation
 
 FORMAT_VERSION = 1
@@ -143,7 +144,10 @@ class InputSpec(_Table):
     @field_validator("orientation")
     @classmethod
     def _known(cls, code: str) -> str:
-        parse_orientation(code)
+        try:
+            parse_orientation(code)
+        except GeometryRefused as error:
+            raise ValueError(f"{error.fact}, {error.remedy}") from error
         return code.upper()
 
 
@@ -328,11 +332,24 @@ class Manifest(_Table):
         files = [graph.file for graph in self.graphs] + [item.file for item in self.evidence]
         if len(set(files)) != len(files):
             raise ValueError("two entries name the same file")
-        if not {item.precision for item in self.evidence} <= set(precisions):
-            raise ValueError("evidence for a precision that has no graph")
+        for item in self.evidence:
+            if self.graph_for(item.precision) is None:
+                raise ValueError(f"evidence for {item.precision}, which no graph can run at")
+        if len({item.precision for item in self.evidence}) != len(self.evidence):
+            raise ValueError("two pieces of evidence have the same precision")
         if not self.output.segments:
             raise ValueError("a segmentation package needs at least one [[output.segments]]")
         return self
+
+    def graph_for(self, precision: str) -> GraphSpec | None:
+        """The graph that runs at a precision: its own, else for bf16 and fp16 the fp32 graph.
+
+        An engine can compute an fp32 graph in 16-bit arithmetic; int8 needs a quantised graph.
+        """
+        graphs: dict[str, GraphSpec] = {graph.precision: graph for graph in self.graphs}
+        if precision in ("bf16", "fp16"):
+            return graphs.get(precision) or graphs.get("fp32")
+        return graphs.get(precision)
 
     @property
     def reference(self) -> str:
@@ -350,5 +367,9 @@ def inside(file: str, suffix: str) -> str:
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of ``manifest.toml``."""
-    return Manifest.model_json_schema()
+    """The JSON Schema (2020-12) of ``manifest.toml``; docs/reference/manifest.schema.json is this."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "hounsfield model package manifest, format 1",
+        **{key: value for key, value in Manifest.model_json_schema().items() if key != "title"},
+    }

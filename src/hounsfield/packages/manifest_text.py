@@ -89,7 +89,9 @@ def refuse_expressions(value: Any, path: Path | None, key: str = "", *, keys: bo
 
 
 def _one_line(error: ValidationError, path: Path | None) -> PackageInvalid:
-    first = error.errors(include_url=False, include_context=False)[0]
+    errors = error.errors(include_url=False, include_context=False)
+    # A misspelt key is the cause, the missing one that it should be the consequence.
+    first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
     more = error.error_count() - 1
     tail = f" (and {more} more)" if more else ""
     where = _dotted(first["loc"])
@@ -101,11 +103,21 @@ def _one_line(error: ValidationError, path: Path | None) -> PackageInvalid:
         return PackageInvalid(fact=f"the key {where} is missing{tail}", remedy="add it", path=path)
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     given = first["input"]
+    if first["type"] == "union_tag_invalid":
+        return _wrong_step(where, message, given, tail, path)
     got = f", not {shown(given, 40)}" if isinstance(given, str) else ""
     fact = f"{where or 'the manifest'}: {message[:200]}{got}{tail}"
     choices = re.findall(r"'([^']+)'", message) if first["type"] == "literal_error" else []
     close = difflib.get_close_matches(str(given), choices, n=1)
     return PackageInvalid(fact=fact, remedy=f"did you mean {close[0]!r}?" if close else "correct the value", path=path)
+
+
+def _wrong_step(where: str, message: str, given: Any, tail: str, path: Path | None) -> PackageInvalid:
+    tags = re.findall(r"'([^']+)'", message.partition("expected tags:")[2])
+    name = given.get("step") if isinstance(given, Mapping) else given
+    close = difflib.get_close_matches(str(name), tags, n=1)
+    remedy = f"did you mean {close[0]!r}?" if close else f"choose one of: {', '.join(tags)}"
+    return PackageInvalid(fact=f"{where}: there is no step {shown(str(name), 40)}{tail}", remedy=remedy, path=path)
 
 
 def _dotted(location: Iterable[int | str]) -> str:

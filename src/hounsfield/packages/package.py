@@ -50,20 +50,21 @@ class ModelPackage:
 
     @property
     def precisions(self) -> tuple[Precision, ...]:
-        """The precisions that have a graph, in the manifest's order."""
-        return tuple(graph.precision for graph in self.manifest.graphs)
+        """The precisions that have a graph of their own, then those that only have evidence."""
+        own = [graph.precision for graph in self.manifest.graphs]
+        return tuple(dict.fromkeys([*own, *(item.precision for item in self.manifest.evidence)]))
 
     def graph(self, precision: Precision) -> GraphSpec:
-        """The graph of a precision.
+        """The graph that runs at a precision; bf16 and fp16 arithmetic may run the fp32 graph.
 
         Raises
         ------
         PackageInvalid
-            If the package has none; the remedy lists those it has.
+            If there is none; the remedy lists those it has.
         """
-        for graph in self.manifest.graphs:
-            if graph.precision == precision:
-                return graph
+        graph = self.manifest.graph_for(precision)
+        if graph is not None:
+            return graph
         raise PackageInvalid(
             fact=f"{self.reference} has no {precision} graph",
             remedy=f"choose one of: {', '.join(self.precisions)}",

@@ -120,7 +120,7 @@ def _check_evidence(package: ModelPackage, used: Mapping[str, Mapping[str, str]]
             )
         if not {score.segment for score in evidence.scores if score.segment is not None} <= numbers:
             raise PackageInvalid(fact="it scores a segment that the manifest lacks", remedy="correct it", path=path)
-        check_binding(evidence, used[item.precision], path)
+        check_binding(evidence, used[package.graph(item.precision).precision], path)
 
 
 def _refuse_unused(package: ModelPackage, used: Mapping[str, Mapping[str, str]]) -> None:
