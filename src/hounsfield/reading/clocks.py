@@ -7,8 +7,8 @@ from datetime import date
 from typing import Final
 
 _TIME: Final = re.compile(r"^(\d{2})(?::?(\d{2})(?::?(\d{2})(?:\.(\d{1,9}))?)?)?$")
-_AGE: Final = re.compile(r"^(\d{1,3})([DWMY])$")
-_YEARS: Final = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
+_AGE: Final = re.compile(r"^(\d{1,3})([DWMY]?)$")
+_YEARS: Final = {"": 1.0, "D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
 DAY_S: Final = 86400.0
 
 
@@ -49,7 +49,8 @@ def datetime_s(text: str | None) -> float | None:
 def age_years(age: str | None, birth: str | None, study: str | None) -> float | None:
     """Age from PatientAge, else from the birth and study dates; ``None`` if neither tells.
 
-    A stated age of 0 with dates that say otherwise is taken from the dates.
+    A number without its unit (as public chest X-ray sets have) is years; a stated age of 0 with
+    dates that say otherwise is taken from the dates.
     """
     match = _AGE.match(age or "")
     stated = None if match is None else int(match.group(1)) * _YEARS[match.group(2)]

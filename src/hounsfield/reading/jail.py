@@ -7,6 +7,7 @@ item it was working on; the others go on.
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import json
 import mmap
@@ -242,8 +243,12 @@ def _be_child(work: Callable[[int], Any], todo: Sequence[int], pipe: int, limits
 
 
 def _confine(limits: Limits) -> None:
-    """Limits on what the child may take, and default reactions to signals."""
+    """Limits on what the child may take, silence, and default reactions to signals."""
     gc.disable()
+    faulthandler.disable()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
         signal.signal(number, signal.SIG_DFL)
     space = _address_space() + limits.headroom_bytes
