@@ -13,7 +13,7 @@ from hounsfield.findings.components import connected_components, segment_boxes, 
 from hounsfield.findings.measuring import derived_uid, measure_segments
 from hounsfield.volume import Geometry, LabelMap, Quantity, Volume
 
-ANATOMY = CodedConcept("123037004", "SCT", "Anatomical Structure")
+ANATOMY = CodedConcept("91723000", "SCT", "Anatomical Structure")
 ABNORMAL = CodedConcept("49755003", "SCT", "Morphologically Abnormal Structure")
 ORGAN = Segment(1, "Liver", ANATOMY, CodedConcept("10200004", "SCT", "Liver"))
 LESION = Segment(2, "Nodule", ABNORMAL, CodedConcept("27925004", "SCT", "Nodule"), lesion=True)

@@ -54,7 +54,7 @@ def whole_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     except OSError as error:
         raise _as_output_error(error, path) from error
     finally:
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, NotADirectoryError):
             temporary.unlink()
 
 

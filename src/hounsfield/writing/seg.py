@@ -16,6 +16,7 @@ from hounsfield.writing.dicom import (
     common_arguments,
     component_limit,
     finding_of,
+    finish,
     quiet_headers,
     save,
     series_description,
@@ -107,6 +108,7 @@ def _build(result: Result, source: SourceImages, instances: Instances, kind: Seg
     _fix_dimension_uid(dataset, result.uids.dimension_uid)
     if result.is_empty:
         _keep_first_frame(dataset)
+    finish(dataset, result)
     add_source_references(dataset, result, source)
     finished: Dataset = dataset
     return finished

@@ -13,6 +13,7 @@ from hounsfield.writing.dicom import (
     code,
     common_arguments,
     finding_of,
+    finish,
     quiet_headers,
     save,
     segment_of,
@@ -102,6 +103,7 @@ def _build(result: Result, source: SourceImages, seg: Dataset, instances: tuple[
         series_description=series_description(result, "SR"),
         **common_arguments(result),
     )
+    finish(document, result)
     return document
 
 

@@ -1,0 +1,180 @@
+"""SR objects: read with highdicom and by walking the content tree, validated with dciodvfy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+from highdicom.sr import srread
+from writing_phantoms import dciodvfy, grid, result_for
+
+from hounsfield.errors import OutputError, OutputExists, ReadBackFailed
+from hounsfield.findings import terminology as terms
+from hounsfield.writing import Result, SegKind, Written, write_seg, write_sr
+from hounsfield.writing import sr as sr_module
+
+
+def both(tmp_path: Path, result: Result, kind: SegKind = SegKind.BINARY) -> tuple[Written, Written]:
+    seg = write_seg(result, tmp_path / "seg.dcm", kind=kind)
+    return seg, write_sr(result, tmp_path / "sr.dcm", seg=seg)
+
+
+def walk(item: Any) -> Any:
+    yield item
+    for child in item.get("ContentSequence", ()):
+        yield from walk(child)
+
+
+def named(ds: Any, meaning: str) -> list[Any]:
+    return [
+        i for i in walk(ds) if "ConceptNameCodeSequence" in i and i.ConceptNameCodeSequence[0].CodeMeaning == meaning
+    ]
+
+
+@pytest.mark.parametrize("enhanced", [False, True])
+@pytest.mark.parametrize("oblique", [False, True])
+@pytest.mark.parametrize("empty", [False, True])
+def test_dciodvfy_finds_no_error(tmp_path: Path, enhanced: bool, oblique: bool, empty: bool) -> None:
+    modality = "MR" if enhanced else "CT"
+    result = result_for(tmp_path, grid(oblique=oblique), enhanced=enhanced, empty=empty, modality=modality)
+    assert dciodvfy(both(tmp_path, result)[1].path) == []
+
+
+def test_sr_on_a_labelmap_breaks_only_the_rule_that_dciodvfy_applies_to_old_classes(tmp_path: Path) -> None:
+    errors = dciodvfy(both(tmp_path, result_for(tmp_path), SegKind.LABELMAP)[1].path)
+    assert len(errors) == 4, "one per referenced segment"
+    assert all("not segmentation" in error and "ReferencedSegmentNumber" in error for error in errors)
+
+
+def test_groups_carry_the_numbers_of_the_findings(tmp_path: Path) -> None:
+    result = result_for(tmp_path)
+    seg, sr = both(tmp_path, result)
+    document = srread(sr.path)
+    assert document.SOPClassUID == "1.2.840.10008.5.1.4.1.1.88.34"
+    groups = document.content.get_volumetric_roi_measurement_groups()
+    by_uid = {str(group.tracking_uid): group for group in groups}
+    stored = pydicom.dcmread(seg.path)
+    by_number = {item.SegmentNumber: item for item in stored.SegmentSequence}
+    assert len(groups) == 4
+    for finding in result.findings.findings:
+        if finding.tracking_uid not in by_uid:
+            continue
+        group = by_uid[finding.tracking_uid]
+        segment = group.referenced_segment
+        assert segment.referenced_sop_instance_uid == seg.sop_instance_uid
+        item = by_number[int(segment.referenced_segment_numbers[0])]
+        assert (item.TrackingUID, item.TrackingID) == (finding.tracking_uid, finding.tracking_id)
+        values = [(m.name.value, m.unit.value, m.value) for m in group.get_measurements()]
+        wanted = [(m.concept.value, m.unit.value, pytest.approx(m.value, rel=1e-7)) for m in finding.measurements]
+        assert values == wanted
+        assert group.finding_type.value == finding.concept.value
+
+
+def test_source_series_site_and_laterality(tmp_path: Path) -> None:
+    result = result_for(tmp_path)
+    document = srread(both(tmp_path, result)[1].path)
+    (kidney,) = [
+        g for g in document.content.get_volumetric_roi_measurement_groups() if g.tracking_identifier == "Left kidney"
+    ]
+    (site,) = kidney.finding_sites
+    assert site.value.value == "64033007"
+    assert site.laterality.value == "7771000"
+    assert kidney.finding_category.value == "91723000"
+    series = kidney.referenced_segment.source_series_for_segmentation
+    assert series.value == result.volume.provenance.series_instance_uid
+
+
+def test_lesion_totals_and_absent_segments_have_groups_without_region(tmp_path: Path) -> None:
+    document = srread(both(tmp_path, result_for(tmp_path))[1].path)
+    groups = {g.tracking_identifier: g for g in document.content.get_image_measurement_groups()}
+    assert set(groups) == {"Nodule", "Spleen"}
+    volume = groups["Spleen"].get_measurements(name=sr_module.code(terms.VOLUME))[0]
+    assert (volume.value, volume.unit.value) == (0.0, "ml")
+    found = {(e.name.value, e.value.value) for e in groups["Spleen"].get_qualitative_evaluations()}
+    assert ("121052", "272519000") in found
+    absent = {e.value.value for e in groups["Nodule"].get_qualitative_evaluations()}
+    assert "272519000" not in absent
+
+
+def test_nothing_found_is_said_in_words_and_codes(tmp_path: Path) -> None:
+    result = result_for(tmp_path, empty=True)
+    ds = pydicom.dcmread(both(tmp_path, result)[1].path)
+    text = [item.TextValue for item in named(ds, "Comment")]
+    assert any("Nothing was found" in one for one in text)
+    assert srread(tmp_path / "sr.dcm").content.get_volumetric_roi_measurement_groups() == []
+    assert len(named(ds, "Measurement Group")) == 4
+
+
+def test_document_says_device_algorithm_library_flags_and_warnings(tmp_path: Path) -> None:
+    result = result_for(tmp_path, warnings=("the patient is older than the training set",), unproven=True)
+    ds = pydicom.dcmread(both(tmp_path, result)[1].path)
+    assert (ds.VerificationFlag, ds.CompletionFlag, ds.PreliminaryFlag) == ("UNVERIFIED", "COMPLETE", "PRELIMINARY")
+    assert ds.ContentTemplateSequence[0].TemplateIdentifier == "1500"
+    assert result.uids.device_uid == named(ds, "Device Observer UID")[0].UID
+    assert named(ds, "Device Observer Name")[0].TextValue == "phantom-organs 1.2.3"
+    assert named(ds, "Procedure reported")[0].ConceptCodeSequence[0].CodingSchemeDesignator == "99HOUNSFIELD"
+    parameters = {item.TextValue for item in named(ds, "Algorithm Parameters")}
+    assert f"package_sha256={result.facts.package_digest}" in parameters
+    assert {"precision=fp32", "evidence=none for this precision"} <= parameters
+    assert {item.TextValue for item in named(ds, "Algorithm Version")} == {"1.2.3"}
+    library = named(ds, "Image Library Group")[0]
+    images = [i.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for i in walk(library) if i.ValueType == "IMAGE"]
+    assert images == [frame.sop_instance_uid for frame in result.volume.provenance.frames]
+    assert named(library, "Modality")[0].ConceptCodeSequence[0].CodeValue == "CT"
+    warnings = [item.TextValue for item in named(ds, "Warning")]
+    assert warnings == list(result.warnings)
+    assert len(warnings) == 3
+    evidence = {
+        i.ReferencedSOPInstanceUID
+        for study in ds.CurrentRequestedProcedureEvidenceSequence
+        for series in study.ReferencedSeriesSequence
+        for i in series.ReferencedSOPSequence
+    }
+    assert set(images) | {result.uids.seg_binary_uid} == evidence
+    assert "RESEARCH USE ONLY" in ds.SeriesDescription
+
+
+def test_incomplete_work_is_a_partial_document(tmp_path: Path) -> None:
+    ds = pydicom.dcmread(both(tmp_path, result_for(tmp_path, complete=False))[1].path)
+    assert ds.CompletionFlag == "PARTIAL"
+
+
+def test_coded_procedure_is_inherited(tmp_path: Path) -> None:
+    result = result_for(tmp_path)
+    item = pydicom.Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = "241541005", "SCT", "CT of abdomen"
+    path = result.volume.provenance.frames[0].path
+    source = pydicom.dcmread(path)
+    source.ProcedureCodeSequence = [item]
+    source.save_as(path)
+    ds = pydicom.dcmread(both(tmp_path, result)[1].path)
+    assert named(ds, "Procedure reported")[0].ConceptCodeSequence[0].CodeValue == "241541005"
+
+
+def test_writing_again_makes_the_same_bytes(tmp_path: Path) -> None:
+    result = result_for(tmp_path)
+    seg, first = both(tmp_path, result)
+    second = write_sr(result, tmp_path / "again.dcm", seg=seg)
+    assert first.sha256 == second.sha256
+    assert first.sop_instance_uid == second.sop_instance_uid == result.uids.sr_uid
+
+
+def test_foreign_seg_and_existing_file_are_refused(tmp_path: Path) -> None:
+    result = result_for(tmp_path)
+    seg, sr = both(tmp_path, result)
+    with pytest.raises(OutputExists):
+        write_sr(result, sr.path, seg=seg)
+    with pytest.raises(OutputError, match="not the SEG of the same result"):
+        write_sr(result, tmp_path / "new.dcm", seg=replace(seg, sop_instance_uid="1.2.3"))
+
+
+def test_a_wrong_number_is_caught_and_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = result_for(tmp_path)
+    seg = write_seg(result, tmp_path / "seg.dcm")
+    monkeypatch.setattr(sr_module, "stored_value", lambda value: value * 1.01)
+    with pytest.raises(ReadBackFailed, match="Volume of Liver"):
+        write_sr(result, tmp_path / "sr.dcm", seg=seg)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["scan", "seg.dcm"]
