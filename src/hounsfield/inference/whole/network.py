@@ -154,6 +154,7 @@ def _operators(model: Any, constants: dict[str, NDArray[Any]], path: Path | None
                 Operator(name, node.op_type, inputs, node.output[0], fixed, _complete(node, attributes, fixed))
             )
             _constants_present(operators[-1], path)
+            _padding_within_reach(operators[-1], path)
     output = model.graph.output[0].name
     return tuple(operators), same.get(output, output)
 
@@ -198,6 +199,15 @@ def _constants_present(op: Operator, path: Path | None) -> None:
         for array in op.constants.values():
             if op.kind == "Concat" or any(size != 1 for size in array.shape[-3:]):
                 raise _refuse(op.kind, "a constant varies in space", path)
+
+
+def _padding_within_reach(op: Operator, path: Path | None) -> None:
+    """A slab whose stencil saw nothing but padding would have nothing to read."""
+    if op.kind not in STENCILS or op.kind == "ConvTranspose":
+        return
+    span = op.attributes["dilations"][0] * (op.attributes["kernel_shape"][0] - 1)
+    if max(op.attributes["pads"][0], op.attributes["pads"][3]) > span:
+        raise _refuse(op.kind, "it pads further than its kernel reaches", path)
 
 
 def _complete(node: Any, attributes: dict[str, Any], constants: Mapping[int, NDArray[Any]]) -> dict[str, Any]:

@@ -103,6 +103,8 @@ class _Builder:
 
     def stencil(self, op: Operator, reach: Reach) -> None:
         values = dict(op.attributes)
+        if all(size == 1 for size in values["dilations"]):
+            del values["dilations"]  # older pooling operators do not know it
         pads = list(values["pads"])
         if op.kind != "ConvTranspose":
             pads[0], pads[3] = reach.pad_low, reach.pad_high

@@ -46,8 +46,9 @@ def reach(stencil: Operator | None, start: int, stop: int, size: int) -> Reach:
     stride, pad = values["strides"][0], values["pads"][0]
     span = values["dilations"][0] * (values["kernel_shape"][0] - 1)
     if stencil.kind == "ConvTranspose":
-        low = max(0, math.ceil((start + pad - span) / stride))
-        high = min(size, (stop - 1 + pad) // stride + 1)
+        first = min(math.ceil((start + pad - span) / stride), (start + pad) // stride)
+        low = min(max(0, first), size - 1)
+        high = max(low + 1, min(size, (stop - 1 + pad) // stride + 1))
         offset = start - (low * stride - pad)
         natural = (high - 1) * stride - pad + span + 1
         return Reach(start, stop, low, high, offset=offset, extra=max(0, stop - natural))
