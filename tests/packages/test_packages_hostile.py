@@ -674,7 +674,13 @@ def long_text_in_the_model(root: Path) -> None:
     write_graph(root, (root / "graphs/fp32.onnx").read_bytes() + _field(2, b"x" * 2**17))
 
 
-@hostile(PackageInvalid, "not an ONNX model")
+@hostile(PackageRefused, "more than 500000 fields")
+def million_axes(root: Path) -> None:
+    value = _field(2, _field(1, _field(2, b"\x0a\x00" * 30_000)))
+    write_graph(root, b"\x08\x08" + _field(7, _field(13, value) * 20))
+
+
+@hostile(PackageRefused, "a sequence type")
 def type_nested_deeply(root: Path) -> None:
     kind = b""
     for _ in range(5_000):  # TypeProto.sequence_type.elem_type, again and again

@@ -20,7 +20,7 @@ from hounsfield.errors import PackageInvalid, PackageRefused
 
 MOST_FIELDS = 500_000
 MOST_SMALL_BYTES = 64 * 1024
-MOST_PACKED_BYTES = 4 * 1024**2
+MOST_PACKED_BYTES = 32 * 1024**2
 
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 
@@ -37,7 +37,18 @@ class _Message:
 
 
 _SPARSE, _SUBGRAPH = "a sparse tensor", "a subgraph (If, Loop or Scan)"
-_TENSOR = _Message("tensor", bulk=frozenset({4, 9, 10}), packed=frozenset({1, 5, 7, 11}), forbidden={3: "a segment"})
+_ENTRY = _Message("entry")
+_KINDS = {4: "a sequence type", 5: "a map type", 7: "an opaque type", 8: "a sparse type", 9: "an optional type"}
+_SHAPE = _Message("shape", inner={1: _Message("axis")})
+_TYPE = _Message("type", inner={1: _Message("tensor type", inner={2: _SHAPE})}, forbidden=_KINDS)
+_VALUE = _Message("value", inner={2: _TYPE, 4: _ENTRY})
+_TENSOR = _Message(
+    "tensor",
+    inner={13: _ENTRY, 16: _ENTRY},
+    bulk=frozenset({4, 9, 10}),
+    packed=frozenset({1, 5, 7, 11}),
+    forbidden={3: "a segment"},
+)
 _ATTRIBUTE = _Message(
     "attribute",
     inner={5: _TENSOR, 10: _TENSOR},
@@ -52,11 +63,17 @@ _ATTRIBUTE = _Message(
         23: _SPARSE,
     },
 )
-_NODE = _Message("node", inner={5: _ATTRIBUTE}, forbidden={8: "a function overload", 10: "a device configuration"})
-_GRAPH = _Message("graph", inner={1: _NODE, 5: _TENSOR}, forbidden={15: _SPARSE})
+_NODE = _Message(
+    "node", inner={5: _ATTRIBUTE, 9: _ENTRY}, forbidden={8: "a function overload", 10: "a device configuration"}
+)
+_GRAPH = _Message(
+    "graph",
+    inner={1: _NODE, 5: _TENSOR, 11: _VALUE, 12: _VALUE, 13: _VALUE, 16: _ENTRY},
+    forbidden={14: "quantisation annotations", 15: _SPARSE},
+)
 _MODEL = _Message(
     "model",
-    inner={7: _GRAPH},
+    inner={7: _GRAPH, 8: _ENTRY, 14: _ENTRY},
     forbidden={20: "training information", 25: "functions of its own", 26: "device configurations"},
 )
 
@@ -79,7 +96,7 @@ def scan_wire(data: mmap | bytes) -> int:
 
 
 def _walk(data: memoryview) -> int:
-    count = 0
+    count = packed = 0
     todo = [(_MODEL, 0, len(data))]
     while todo:
         message, start, end = todo.pop()
@@ -98,15 +115,15 @@ def _walk(data: memoryview) -> int:
                 inner = message.inner.get(number)
                 if inner is not None:
                     todo.append((inner, low, high))
-                else:
-                    _check_size(message, number, high - low)
+                elif number in message.packed:
+                    packed += high - low
+                    _check_size(message, number, packed, MOST_PACKED_BYTES)
+                elif number not in message.bulk:
+                    _check_size(message, number, high - low, MOST_SMALL_BYTES)
     return count
 
 
-def _check_size(message: _Message, number: int, size: int) -> None:
-    if number in message.bulk:
-        return
-    most = MOST_PACKED_BYTES if number in message.packed else MOST_SMALL_BYTES
+def _check_size(message: _Message, number: int, size: int, most: int) -> None:
     if size > most:
         raise PackageRefused(
             fact=f"the graph has a {message.name} whose field {number} has {size} bytes",
