@@ -5,7 +5,7 @@ nnU-Net-style 3-D U-Net in BF16, and writes ``weights.safetensors`` (the exponen
 average of the weights) and ``training.json`` (settings, seed, data digest, loss curve).
 No choice is made on the test part: it is not even opened here.
 
-Usage: python train.py DATA_FOLDER OUT_FOLDER [--steps 5000]
+Usage: python train.py DATA_FOLDER OUT_FOLDER [--stop-at 3000]
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ ARCHITECTURE = {
 @dataclass(frozen=True)
 class Settings:
     steps: int = 5000
+    stop_at: int = 5000
     batch: int = 2
     patch: tuple[int, int, int] = (32, 48, 32)
     learning_rate: float = 1.5e-3
@@ -156,7 +157,10 @@ def validation_dice(network: torch.nn.Module, cases: list[tuple[torch.Tensor, to
             logits = network(padded[None, None])[0]
         found = logits.argmax(0)[tuple(slice(0, n) for n in image.shape)]
         scores.append(
-            [2 * float(((found == c) & (label == c)).sum()) / float((found == c).sum() + (label == c).sum()) for c in (1, 2)]
+            [
+                2 * float(((found == c) & (label == c)).sum()) / float((found == c).sum() + (label == c).sum())
+                for c in (1, 2)
+            ]
         )
     network.train()
     return [round(float(v), 4) for v in np.mean(scores, 0)]
@@ -175,9 +179,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=Settings.steps)
+    parser.add_argument("--steps", type=int, default=Settings.steps, help="length of the learning-rate schedule")
+    parser.add_argument("--stop-at", type=int, default=Settings.steps, help="stop early, at this step of the schedule")
     arguments = parser.parse_args()
-    s = Settings(steps=arguments.steps)
+    s = Settings(steps=arguments.steps, stop_at=min(arguments.stop_at, arguments.steps))
     arguments.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(s.seed)
     splits = json.loads(Path(__file__).with_name("splits.json").read_text())
@@ -190,7 +195,7 @@ def main() -> None:
     optimiser = torch.optim.AdamW(network.parameters(), lr=s.learning_rate, weight_decay=s.weight_decay)
     curve, running, started = [], [], time.monotonic()
     order: list[int] = []
-    for step in range(s.steps):
+    for step in range(s.stop_at):
         for group in optimiser.param_groups:
             group["lr"] = learning_rate_at(step, s)
         if len(order) < s.batch:
@@ -211,9 +216,13 @@ def main() -> None:
             for kept, new in zip(average.parameters(), network.parameters(), strict=True):
                 kept.lerp_(new, 1 - decay)
         if (step + 1) % 250 == 0:
-            point = {"step": step + 1, "loss": round(float(np.mean(running)), 4), "seconds": round(time.monotonic() - started)}
+            point = {
+                "step": step + 1,
+                "loss": round(float(np.mean(running)), 4),
+                "seconds": round(time.monotonic() - started),
+            }
             running = []
-            if (step + 1) % 1000 == 0 or step + 1 == s.steps:
+            if (step + 1) % 1000 == 0 or step + 1 == s.stop_at:
                 point["validation_dice"] = validation_dice(average, validation)
                 save_file(weights_of(average), arguments.out / "weights.safetensors")
             curve.append(point)

@@ -13,6 +13,11 @@ from typing import Annotated
 import typer
 
 from hounsfield import __version__
+from hounsfield.cli import models, package
+from hounsfield.cli.demo import demo
+from hounsfield.cli.doctor import doctor
+from hounsfield.cli.inspect import inspect
+from hounsfield.cli.run import run
 from hounsfield.errors import HounsfieldError
 
 app = typer.Typer(
@@ -34,9 +39,17 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Options before the verb."""
+
+
+for _verb in (demo, inspect, run, doctor):
+    app.command()(_verb)
+app.add_typer(models.app, name="models")
+app.add_typer(package.app, name="package")
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from hounsfield.errors import NothingToRead
 from hounsfield.findings.measuring import derived_uid
 from hounsfield.usecases.events import Note, OnEvent, silent
-from hounsfield.usecases.run import RunRequest, RunResult, run
+from hounsfield.usecases.run import RunRequest, RunResult, run_model
 from hounsfield.volume import Geometry, Volume
 
 MODEL: Final = "hippocampus-mr"
@@ -65,7 +65,7 @@ def demo(output: Path, on_event: OnEvent = silent) -> DemoResult:
             when=dt.datetime(2009, 9, 1, 12, 0, 0),
         )
         write_mr_series(box_around(brain, centre_mm), output / "scan" / side, identity)
-    result = run(RunRequest(MODEL, output / "scan", output / "results"), on_event)
+    result = run_model(RunRequest(MODEL, output / "scan", output / "results"), on_event)
     return DemoResult(output / "scan", result)
 
 

@@ -65,7 +65,9 @@ def doctor(settings: Settings | None = None) -> DoctorResult:
 def _machine(machine: Machine) -> Iterator[Line]:
     yield Line("hounsfield", "ok", f"{__version__} on Python {platform.python_version()}, {platform.platform()}")
     vector = [name for name in ("avx2", "avx512f", "amx_bf16", "amx_int8") if name in machine.flags]
-    yield Line("processor", "ok", f"{machine.cpu_model}, {machine.cores} usable cores, {', '.join(vector) or 'no AVX2'}")
+    yield Line(
+        "processor", "ok", f"{machine.cpu_model}, {machine.cores} usable cores, {', '.join(vector) or 'no AVX2'}"
+    )
     total, free = format_bytes(machine.total_bytes), format_bytes(machine.available_bytes)
     yield Line("memory", "ok", f"{total}, {free} available")
     if machine.fast_bf16:
@@ -113,7 +115,7 @@ def _extras() -> Iterator[Line]:
 def _store(settings: Settings) -> Iterator[Line]:
     from hounsfield.packages import installed
 
-    packages = installed(settings)
+    packages = installed(settings.packages)
     yield Line("models", "ok" if packages else "missing", f"{len(packages)} installed", "" if packages else "reinstall")
     folder = settings.home
     while not folder.exists():

@@ -257,20 +257,21 @@ def _effort(cases: Sequence[ScoredCase]) -> Effort:
 
 def _notes(read: _Read) -> Iterator[str]:
     for label, count in sorted(read.foreign.items()):
-        yield f"label {label} occurs in {count} references, but the model does not answer it: it counts as background"
+        where = f"label {label} is in the reference of {count} {'case' if count == 1 else 'cases'}"
+        yield f"{where}, but the model does not answer it: it counts as background"
     seen: dict[str, int] = {}
     for case in read.cases:
         for warning in case.warnings:
             seen[warning] = seen.get(warning, 0) + 1
     for warning, count in sorted(seen.items(), key=lambda item: -item[1])[:10]:
-        yield f"{count} cases: {warning}"
+        yield f"{count} {'case' if count == 1 else 'cases'}: {warning}"
 
 
 def _second_notes(second: _Read | None) -> tuple[str, ...]:
     if second is None or not second.failed:
         return ()
     names = ", ".join(one.case_id for one in second.failed[:10])
-    return (f"{second.model.reference} gave no score for {len(second.failed)} cases: {names}",)
+    return (f"{second.model.reference} gave no score for {len(second.failed)} of the cases: {names}",)
 
 
 def _write(record: EvaluationRecord, read: _Read, output: Path, on_event: OnEvent) -> EvaluateResult:

@@ -1,0 +1,102 @@
+"""``hounsfield run``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from hounsfield.usecases.run import RunResult
+
+
+def run(
+    model: Annotated[str, typer.Argument(help="An installed model (see 'hounsfield models') or a package folder.")],
+    scan: Annotated[Path, typer.Argument(metavar="INPUT", help="Folder, file, zip or tar with one or many scans.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results; new or empty.")],
+    series: Annotated[str, typer.Option(help="Only this series: its key or UID, from 'hounsfield inspect'.")] = "",
+    at: Annotated[str, typer.Option(metavar="X,Y,Z", help="Read only the region around this LPS point (mm).")] = "",
+    precision: Annotated[str, typer.Option(help="fp32, bf16, fp16 or int8; never changed silently.")] = "fp32",
+    engine: Annotated[str, typer.Option(help="openvino, onnxruntime or torch; the best one by default.")] = "",
+    seg: Annotated[str, typer.Option(help="DICOM SEG to write: binary, labelmap or both.")] = "binary",
+    repair: Annotated[bool, typer.Option("--repair", help="Resample tilted or uneven slices.")] = False,
+    allow_unproven: Annotated[
+        bool, typer.Option("--allow-unproven", help="Accept a precision without evidence; the result says so.")
+    ] = False,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 means all.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
+) -> None:
+    """Let a model read one or many scans; write DICOM SEG and SR, NIfTI, JSON and a report.
+
+    Exit code 0 means that everything which could be read was read and nothing failed.
+    """
+    from hounsfield.cli.progress import ProgressBars
+    from hounsfield.usecases.job import Choices
+    from hounsfield.usecases.run import RunRequest, run_model
+
+    choices = Choices(
+        precision=precision,
+        engine=engine,
+        at_mm=_point(at),
+        repair=repair,
+        seg=_seg(seg),  # type: ignore[arg-type]
+        allow_unproven=allow_unproven,
+        threads=threads,
+    )
+    with ProgressBars(quiet or as_json) as bars:
+        result = run_model(RunRequest(model, scan, output, series or None, choices), bars)
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(result.as_dict(), indent=2))
+    else:
+        show_run(result)
+    raise typer.Exit(0 if result.succeeded else 1)
+
+
+def show_run(result: RunResult) -> None:
+    """Print what became of each series, and where to look."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console()
+    table = Table(box=None, pad_edge=False)
+    for heading in ("series", "outcome", "measured"):
+        table.add_column(heading, overflow="fold")
+    colours = {"done": "green", "skipped": "dim", "refused": "yellow", "failed": "red"}
+    for one in result.series:
+        outcome = f"[{colours[one.status]}]{one.status}[/]"
+        if one.error:
+            facts = f"{one.error['fact']}; {one.error['remedy']}"
+        else:
+            facts = "\n".join(f"{row['label']}: {row['volume_ml']:.2f} ml" for row in one.measured) or "nothing found"
+        table.add_row(escape(one.series), outcome, escape(facts))
+    console.print(table)
+    for one in result.series:
+        for warning in one.warnings:
+            console.print(f"[yellow]warning[/] {escape(one.name)}: {escape(warning)}", highlight=False)
+    if result.skipped_files:
+        console.print(f"[dim]{result.skipped_files} files were not images (see 'hounsfield inspect')[/]")
+    for one in result.series:
+        for kind, path in one.outputs.items():
+            console.print(f"  {kind:<9} {escape(str(path))}", highlight=False, soft_wrap=True)
+
+
+def _point(text: str) -> tuple[float, float, float] | None:
+    if not text:
+        return None
+    parts = text.split(",")
+    try:
+        x, y, z = (float(part) for part in parts)
+    except ValueError:
+        raise typer.BadParameter("give three numbers in mm: X,Y,Z (LPS)", param_hint="--at") from None
+    return (x, y, z)
+
+
+def _seg(text: str) -> str:
+    if text not in ("binary", "labelmap", "both"):
+        raise typer.BadParameter("choose binary, labelmap or both", param_hint="--seg")
+    return text

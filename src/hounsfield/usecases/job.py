@@ -1,0 +1,103 @@
+"""One series to read with one package, and what became of it: plain values that cross processes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from hounsfield.errors import HounsfieldError
+
+Status = Literal["done", "refused", "failed", "skipped"]
+SegChoice = Literal["binary", "labelmap", "both"]
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the user chose for every series of a run.
+
+    Parameters
+    ----------
+    precision
+        The arithmetic of the network; fp32 unless asked otherwise.
+    engine
+        Name of the engine, empty to let the plan choose.
+    at_mm
+        LPS point: read only the region around it that the package wants.
+    repair
+        Resample tilted or uneven series instead of refusing them.
+    seg
+        Which kinds of DICOM SEG to write.
+    allow_unproven
+        Accept a precision without evidence in the package; the result says so.
+    threads
+        CPU threads, 0 for all.
+    """
+
+    precision: str = "fp32"
+    engine: str = ""
+    at_mm: tuple[float, float, float] | None = None
+    repair: bool = False
+    seg: SegChoice = "binary"
+    allow_unproven: bool = False
+    threads: int = 0
+
+
+@dataclass(frozen=True)
+class SeriesResult:
+    """What became of one series.
+
+    Parameters
+    ----------
+    name
+        The folder of its results below the output folder; never made from DICOM tags.
+    series
+        One line that says which series it is.
+    status
+        ``"done"``; ``"refused"`` by geometry or domain; ``"failed"``; ``"skipped"`` because an
+        earlier run finished it.
+    outputs
+        Kind (``"seg"``, ``"sr"``, ``"nifti"``, ``"json"``, ``"report"`` ...) to file.
+    measured
+        One row per finding, for summaries: label, ml, and so on.
+    error
+        ``HounsfieldError.as_dict()`` when refused or failed.
+    """
+
+    name: str
+    series: str
+    status: Status
+    outputs: Mapping[str, Path] = field(default_factory=dict)
+    measured: tuple[Mapping[str, Any], ...] = ()
+    warnings: tuple[str, ...] = ()
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    error: Mapping[str, Any] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The result as plain data."""
+        data = asdict(self)
+        data["outputs"] = {kind: str(path) for kind, path in self.outputs.items()}
+        return data
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> SeriesResult:
+        """The result from :meth:`as_dict`."""
+        return cls(
+            name=data["name"],
+            series=data["series"],
+            status=data["status"],
+            outputs={kind: Path(path) for kind, path in data["outputs"].items()},
+            measured=tuple(data["measured"]),
+            warnings=tuple(data["warnings"]),
+            figures=data["figures"],
+            error=data["error"],
+        )
+
+    @classmethod
+    def not_done(cls, name: str, series: str, error: HounsfieldError) -> SeriesResult:
+        """A refusal (input, domain) or a failure (everything else)."""
+        from hounsfield.errors import DomainRefused, InputError
+
+        status: Status = "refused" if isinstance(error, (DomainRefused, InputError)) else "failed"
+        return cls(name, series, status, error=error.as_dict())

@@ -1,0 +1,85 @@
+"""Train a recipe, or search for a better one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hounsfield.usecases.events import Note, OnEvent, Progress, silent
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """What to train, and where.
+
+    Parameters
+    ----------
+    recipe
+        The recipe's TOML file.
+    output
+        The run's folder.
+    resume
+        Continue from the checkpoint in it.
+    package
+        End with graph and package.
+    """
+
+    recipe: Path
+    output: Path
+    resume: bool = False
+    package: bool = True
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What was left: files, the plan, and the score that chose the weights."""
+
+    folder: Path
+    weights: Path
+    steps: int
+    finished: str
+    best_score: float | None
+    plan: str
+    package: Path | None
+    package_digest: str | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The result as data, for ``--json``."""
+        return {
+            "folder": str(self.folder),
+            "weights": str(self.weights),
+            "steps": self.steps,
+            "finished": self.finished,
+            "best_score": self.best_score,
+            "plan": self.plan,
+            "package": None if self.package is None else str(self.package),
+            "package_digest": self.package_digest,
+        }
+
+
+def train(request: TrainRequest, on_event: OnEvent = silent) -> TrainResult:
+    """Train; see :func:`hounsfield.training.train.train` for what it raises."""
+    from hounsfield.training.loop import Hooks
+    from hounsfield.training.recipe_text import read_recipe
+    from hounsfield.training.train import Job
+    from hounsfield.training.train import train as run_training
+
+    recipe = read_recipe(request.recipe)
+    job = Job(recipe, request.recipe.resolve().parent, request.output, resume=request.resume, package=request.package)
+    hooks = Hooks(
+        progress=lambda done, total: on_event(Progress("train", done, total)),
+        note=lambda message, severity: on_event(Note(message, severity)),
+    )
+    trained = run_training(job, hooks, lambda stage, done, total: on_event(Progress(stage, done, total)))
+    package = None if trained.finished is None else trained.finished.package
+    return TrainResult(
+        trained.folder,
+        trained.weights,
+        trained.state.step,
+        trained.state.finished,
+        trained.state.best_score,
+        str(trained.plan),
+        None if package is None else package.root,
+        None if package is None else package.digest,
+    )
