@@ -27,9 +27,9 @@ def result_on(geometry: Geometry, labels: LabelMap | None = None) -> Result:
     return Result(volume, labels, findings, facts(), ResultUids.for_run("1"))
 
 
-@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
 @pytest.mark.parametrize("code", [*all_orientations(), "oblique"])
-def test_every_voxel_at_its_place_read_by_itk(tmp_path: Path, code: str, suffix: str) -> None:
+def test_every_voxel_at_its_place_read_by_itk(tmp_path: Path, code: str) -> None:
+    suffix = ".nii" if code.startswith("L") else ".nii.gz"
     geometry = grid(oblique=True) if code == "oblique" else grid(code)
     path = write_nifti(result_on(geometry), tmp_path / f"labels{suffix}").path
     image = SimpleITK.ReadImage(str(path))

@@ -48,12 +48,12 @@ def assert_every_voxel_at_its_place(path: Path, result: Result) -> None:
     index = np.stack(np.meshgrid(*(np.arange(n) for n in volume.spatial_shape), indexing="ij"), axis=-1)
     points = index @ volume.affine[:3, :3].T + volume.affine[:3, 3]
     assert np.array_equal(found, truth(points))
-    assert np.count_nonzero(found) == np.count_nonzero(result.labels.array) > 400
+    assert np.count_nonzero(found) == np.count_nonzero(result.labels.array) > 300
 
 
 @pytest.mark.parametrize("code", all_orientations())
 def test_every_voxel_in_all_48_orientations(tmp_path: Path, code: str) -> None:
-    result = result_for(tmp_path, grid(code))
+    result = result_for(tmp_path, grid(code, (4.0, 1.6, 1.3)))
     kind = SegKind.LABELMAP if code[0] in "LAS" else SegKind.BINARY
     assert_every_voxel_at_its_place(write_seg(result, tmp_path / "seg.dcm", kind=kind).path, result)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,22 @@ def both(tmp_path: Path, result: Result, kind: SegKind = SegKind.BINARY) -> tupl
     return seg, write_sr(result, tmp_path / "sr.dcm", seg=seg)
 
 
+@dataclass(frozen=True)
+class Case:
+    """One phantom written once for the tests that only read."""
+
+    result: Result
+    seg: Written
+    sr: Written
+
+
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    folder = tmp_path_factory.mktemp("usual")
+    result = result_for(folder, warnings=("the patient is older than the training set",), unproven=True)
+    return Case(result, *both(folder, result))
+
+
 def walk(item: Any) -> Any:
     yield item
     for child in item.get("ContentSequence", ()):
@@ -34,9 +50,10 @@ def named(ds: Any, meaning: str) -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize("enhanced", [False, True])
-@pytest.mark.parametrize("oblique", [False, True])
-@pytest.mark.parametrize("empty", [False, True])
+@pytest.mark.parametrize(
+    ("enhanced", "oblique", "empty"),
+    [(False, False, False), (False, True, False), (True, False, False), (True, True, False), (False, False, True)],
+)
 def test_dciodvfy_finds_no_error(tmp_path: Path, enhanced: bool, oblique: bool, empty: bool) -> None:
     modality = "MR" if enhanced else "CT"
     result = result_for(tmp_path, grid(oblique=oblique), enhanced=enhanced, empty=empty, modality=modality)
@@ -49,9 +66,8 @@ def test_sr_on_a_labelmap_breaks_only_the_rule_that_dciodvfy_applies_to_old_clas
     assert all("not segmentation" in error and "ReferencedSegmentNumber" in error for error in errors)
 
 
-def test_groups_carry_the_numbers_of_the_findings(tmp_path: Path) -> None:
-    result = result_for(tmp_path)
-    seg, sr = both(tmp_path, result)
+def test_groups_carry_the_numbers_of_the_findings(usual: Case) -> None:
+    result, seg, sr = usual.result, usual.seg, usual.sr
     document = srread(sr.path)
     assert document.SOPClassUID == "1.2.840.10008.5.1.4.1.1.88.34"
     groups = document.content.get_volumetric_roi_measurement_groups()
@@ -73,9 +89,9 @@ def test_groups_carry_the_numbers_of_the_findings(tmp_path: Path) -> None:
         assert group.finding_type.value == finding.concept.value
 
 
-def test_source_series_site_and_laterality(tmp_path: Path) -> None:
-    result = result_for(tmp_path)
-    document = srread(both(tmp_path, result)[1].path)
+def test_source_series_site_and_laterality(usual: Case) -> None:
+    result = usual.result
+    document = srread(usual.sr.path)
     (kidney,) = [
         g for g in document.content.get_volumetric_roi_measurement_groups() if g.tracking_identifier == "Left kidney"
     ]
@@ -87,8 +103,8 @@ def test_source_series_site_and_laterality(tmp_path: Path) -> None:
     assert series.value == result.volume.provenance.series_instance_uid
 
 
-def test_lesion_totals_and_absent_segments_have_groups_without_region(tmp_path: Path) -> None:
-    document = srread(both(tmp_path, result_for(tmp_path))[1].path)
+def test_lesion_totals_and_absent_segments_have_groups_without_region(usual: Case) -> None:
+    document = srread(usual.sr.path)
     groups = {g.tracking_identifier: g for g in document.content.get_image_measurement_groups()}
     assert set(groups) == {"Nodule", "Spleen"}
     volume = groups["Spleen"].get_measurements(name=sr_module.code(terms.VOLUME))[0]
@@ -108,9 +124,9 @@ def test_nothing_found_is_said_in_words_and_codes(tmp_path: Path) -> None:
     assert len(named(ds, "Measurement Group")) == 4
 
 
-def test_document_says_device_algorithm_library_flags_and_warnings(tmp_path: Path) -> None:
-    result = result_for(tmp_path, warnings=("the patient is older than the training set",), unproven=True)
-    ds = pydicom.dcmread(both(tmp_path, result)[1].path)
+def test_document_says_device_algorithm_library_flags_and_warnings(usual: Case) -> None:
+    result = usual.result
+    ds = pydicom.dcmread(usual.sr.path)
     assert (ds.VerificationFlag, ds.CompletionFlag, ds.PreliminaryFlag) == ("UNVERIFIED", "COMPLETE", "PRELIMINARY")
     assert ds.ContentTemplateSequence[0].TemplateIdentifier == "1500"
     assert result.uids.device_uid == named(ds, "Device Observer UID")[0].UID
@@ -137,6 +153,25 @@ def test_document_says_device_algorithm_library_flags_and_warnings(tmp_path: Pat
     assert "RESEARCH USE ONLY" in ds.SeriesDescription
 
 
+@pytest.mark.parametrize("charset", ["ISO_IR 100", "", None, ["", "ISO 2022 IR 87"]])
+def test_letters_of_source_and_result_survive_any_character_set(tmp_path: Path, charset: Any) -> None:
+    result = result_for(tmp_path, warnings=("slices are 3 mm apart — thicker than 2 mm",))
+    name = "Müller^Jörg" if charset == "ISO_IR 100" else "Mueller^Joerg"
+    for frame in result.volume.provenance.frames:
+        source = pydicom.dcmread(frame.path)
+        source.decode()
+        source.SpecificCharacterSet = charset
+        if charset is None:
+            del source.SpecificCharacterSet
+        source.PatientName = name
+        source.save_as(frame.path)
+    for written in both(tmp_path, result):
+        ds = pydicom.dcmread(written.path)
+        assert str(ds.PatientName) == name
+        assert dciodvfy(written.path) == []
+    assert "slices are 3 mm apart — thicker than 2 mm" in [item.TextValue for item in named(ds, "Warning")]
+
+
 def test_incomplete_work_is_a_partial_document(tmp_path: Path) -> None:
     ds = pydicom.dcmread(both(tmp_path, result_for(tmp_path, complete=False))[1].path)
     assert ds.CompletionFlag == "PARTIAL"
@@ -154,27 +189,26 @@ def test_coded_procedure_is_inherited(tmp_path: Path) -> None:
     assert named(ds, "Procedure reported")[0].ConceptCodeSequence[0].CodeValue == "241541005"
 
 
-def test_writing_again_makes_the_same_bytes(tmp_path: Path) -> None:
-    result = result_for(tmp_path)
-    seg, first = both(tmp_path, result)
+def test_writing_again_makes_the_same_bytes(usual: Case, tmp_path: Path) -> None:
+    result, seg, first = usual.result, usual.seg, usual.sr
     second = write_sr(result, tmp_path / "again.dcm", seg=seg)
     assert first.sha256 == second.sha256
     assert first.sop_instance_uid == second.sop_instance_uid == result.uids.sr_uid
 
 
-def test_foreign_seg_and_existing_file_are_refused(tmp_path: Path) -> None:
-    result = result_for(tmp_path)
-    seg, sr = both(tmp_path, result)
+def test_foreign_seg_and_existing_file_are_refused(usual: Case, tmp_path: Path) -> None:
+    result, seg, sr = usual.result, usual.seg, usual.sr
     with pytest.raises(OutputExists):
         write_sr(result, sr.path, seg=seg)
     with pytest.raises(OutputError, match="not the SEG of the same result"):
         write_sr(result, tmp_path / "new.dcm", seg=replace(seg, sop_instance_uid="1.2.3"))
 
 
-def test_a_wrong_number_is_caught_and_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    result = result_for(tmp_path)
-    seg = write_seg(result, tmp_path / "seg.dcm")
+def test_a_wrong_number_is_caught_and_nothing_is_kept(
+    usual: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result, seg = usual.result, usual.seg
     monkeypatch.setattr(sr_module, "stored_value", lambda value: value * 1.01)
     with pytest.raises(ReadBackFailed, match="Volume of Liver"):
         write_sr(result, tmp_path / "sr.dcm", seg=seg)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["scan", "seg.dcm"]
+    assert list(tmp_path.iterdir()) == []

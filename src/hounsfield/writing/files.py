@@ -106,9 +106,11 @@ def write_checked(
         write(temporary)
         try:
             check(temporary)
-        except (HounsfieldError, OSError):
+        except HounsfieldError:
             raise
         except Exception as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # the system failed, not the content (decoders raise OSError without a number)
             raise ReadBackFailed("what was written cannot be read", "report this; nothing was kept", path) from error
         digest, size = _digest(temporary)
     return Written(path, kind, digest, size)

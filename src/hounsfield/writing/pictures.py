@@ -180,7 +180,7 @@ def _png(array: NDArray[np.uint8]) -> bytes:
     from PIL import Image
 
     stream = io.BytesIO()
-    Image.fromarray(array).save(stream, format="PNG", optimize=True)
+    Image.fromarray(array).save(stream, format="PNG", compress_level=6)
     return stream.getvalue()
 
 

@@ -100,8 +100,23 @@ def _header(path: Any) -> Dataset:
     for keyword in _MUST_BE_PRESENT:
         if keyword not in dataset:
             setattr(dataset, keyword, None)
+    _to_utf8(dataset)
     _drop_invalid(dataset)
     return dataset
+
+
+def _to_utf8(dataset: Dataset) -> None:
+    """Decode all text with the source's character set; results are written in UTF-8 (PS3.5 6.1.2.3).
+
+    Sources with an empty, doubled or wrong character set are common, and our own texts need
+    more letters than the default repertoire has.
+    """
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset.decode()
+    dataset.SpecificCharacterSet = "ISO_IR 192"
 
 
 def _drop_invalid(dataset: Dataset) -> None:
