@@ -109,3 +109,32 @@ def test_nothing_to_read_is_an_error_and_only_refusals_exit_with_1(tmp_path: Pat
     run = CliRunner(env={"COLUMNS": "200"}).invoke(app(), [str(tmp_path)])
     assert run.exit_code == 1
     assert "refused" in run.stdout
+
+
+REAL = {
+    "failing/gantrytilting/001": ("repairable", "gantry tilt", None),
+    "failing/notavolume/001": ("refused", "one position", None),
+    "failing/slicecount/001": ("refused", "cannot make a volume", None),
+    "failing/sliceincrement/001": ("repairable", "slice is missing", None),
+    "failing/sliceorientation/001": ("refused", "cannot make a volume", None),
+    "generic/rgb/001": ("refused", "colour", None),
+    "generic/compressed_j2k/001": ("readable", "", [4, 256, 256]),
+    "generic/compressed_rle/001": ("readable", "", [4, 256, 256]),
+    "generic/anatomical/002_non_isotropic": ("readable", "", [4, 28, 64]),
+    "ge/anatomical/001": ("readable", "", [4, 256, 256]),
+    "hitachi/anatomical/001": ("readable", "", [4, 64, 64]),
+    "hyperfine/anatomical/001": ("readable", "", [8, 138, 112]),
+    "philips_enhanced/anatomical/001": ("readable", "", [8, 256, 256]),
+    "siemens_multiframe/anatomical/001": ("readable", "", [8, 256, 256]),
+}
+
+
+@pytest.mark.shared_data
+@pytest.mark.parametrize("name", REAL)
+def test_real_folders_get_their_right_volume_or_their_right_refusal(name: str, shared_data: Path) -> None:
+    verdict, words, shape = REAL[name]
+    result = inspect(InspectRequest(shared_data / "dicom-tricky" / "dicom2nifti" / name))
+    for one in result.series:
+        assert one.verdict == verdict
+        assert words in (one.reason or "")
+        assert shape is None or one.as_dict()["shape"] == shape
