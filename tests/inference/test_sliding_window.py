@@ -23,6 +23,7 @@ from hounsfield.inference import (
     load_network,
     segment,
     starts,
+    walk_order,
 )
 from hounsfield.packages.manifest import InputSpec, WindowSpec
 from hounsfield.preparing import Prepared, prepare
@@ -222,6 +223,23 @@ def test_slabs_are_reported_once_each_and_in_order() -> None:
     assert slabs[-1][2] == 41
     assert all(before[2] == after[1] for before, after in itertools.pairwise(slabs))
     assert len(slabs) > 5
+
+
+@pytest.mark.parametrize("parts", [2, 3, 5])
+@pytest.mark.parametrize("spacing", [None, (0.8, 1.2, 1.7)])
+def test_layers_run_apart_give_the_same_labels(parts: int, spacing: tuple[float, float, float] | None) -> None:
+    window = WindowSpec(shape=(8, 8, 8), overlap=0.6)
+    scan, network = prepared((30, 17, 19), window, spacing_mm=spacing), random_network(4)
+    whole = segment(scan, session_of(network), window, HIGHEST).labels.array
+    axis = walk_order(scan.shape, None)[0]
+    layers = len(WindowGrid.over(scan.shape, window).starts[axis])
+    edges = np.linspace(0, layers, parts + 1).astype(int)
+    out = np.full(whole.shape, 255, np.uint8)
+    for low, high in reversed(list(itertools.pairwise(edges.tolist()))):
+        segment(scan, session_of(network), window, HIGHEST, out=out, layers=range(low, high))
+    np.testing.assert_array_equal(out, whole)
+    with pytest.raises(SettingsError, match="layers"):
+        segment(scan, session_of(network), window, HIGHEST, out=out, layers=range(layers + 1))
 
 
 def test_labels_go_to_a_memory_mapped_file(tmp_path) -> None:

@@ -14,6 +14,7 @@ from hounsfield.inference.head import Head
 from hounsfield.packages.manifest import OutputSpec
 
 _CANDIDATE_STEP = 17
+_FEW = 8
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,10 @@ class Decider:
     """
 
     def __init__(self, rule: Decision, head: Head | None) -> None:
-        self._rule = rule
-        self._head = None
+        self.rule = rule
+        self.head = None
         if head is not None:
-            self._head = np.ascontiguousarray(np.column_stack((head.weight, head.bias)), dtype=np.float32)
+            self.head = np.ascontiguousarray(np.column_stack((head.weight, head.bias)), dtype=np.float32)
 
     def labels(self, sums: NDArray[np.float32], dtype: np.dtype[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
         """Labels (n,) of blended answers (channels + 1, n) float32, C order.
@@ -86,8 +87,8 @@ class Decider:
         window was run there) is background.
         """
         weight = sums[-1]
-        scores = sums[:-1] if self._head is None else self._head @ sums
-        labels = self._above(scores, weight, dtype) if self._rule.rule == "above" else highest(scores, dtype)
+        scores = sums[:-1] if self.head is None else self.head @ sums
+        labels = self._above(scores, weight, dtype) if self.rule.rule == "above" else highest(scores, dtype)
         if weight.min() <= 0:
             labels[weight <= 0] = 0
         return labels
@@ -95,23 +96,25 @@ class Decider:
     def _above(self, scores: NDArray[np.float32], weight: NDArray[np.float32], dtype: np.dtype) -> NDArray:  # type: ignore[type-arg]
         labels = highest(scores, dtype)
         labels += 1
-        if self._rule.threshold != -math.inf:  # at threshold 0 every score is above
-            labels[~(scores.max(axis=0) > np.float32(self._rule.threshold) * weight)] = 0
+        if self.rule.threshold != -math.inf:  # at threshold 0 every score is above
+            labels[~(scores.max(axis=0) > np.float32(self.rule.threshold) * weight)] = 0
         return labels
 
 
 def highest(scores: NDArray[np.float32], dtype: np.dtype) -> NDArray:  # type: ignore[type-arg]
     """``argmax`` over the first axis of (classes, n), as ``dtype``.
 
-    Few classes: a running maximum. Many: the maximum first (fast), then equality with it for
-    the classes that a sample of the block shows, which is nearly always enough because
-    neighbours are alike; what is left is decided in full.
+    Few classes, or many in one block: a running maximum. Else the maximum first (fast), then
+    equality with it for the classes that a sample of the block shows, which is nearly always
+    enough because neighbours are alike; what is left is decided in full.
     """
     classes, n = scores.shape
-    if classes <= 8:
+    if classes <= _FEW:
+        return _running(scores, dtype)
+    seen = np.unique(np.ascontiguousarray(scores[:, ::_CANDIDATE_STEP].T).argmax(axis=1))
+    if len(seen) > classes // 4:
         return _running(scores, dtype)
     top = scores.max(axis=0)
-    seen = np.unique(scores[:, ::_CANDIDATE_STEP].argmax(axis=0))
     labels = np.zeros(n, dtype)
     found = np.zeros(n, np.bool_)
     for label in seen[::-1]:
@@ -125,10 +128,11 @@ def highest(scores: NDArray[np.float32], dtype: np.dtype) -> NDArray:  # type: i
 
 
 def _running(scores: NDArray[np.float32], dtype: np.dtype) -> NDArray:  # type: ignore[type-arg]
-    best = scores[0].copy()
-    labels = np.zeros(scores.shape[1], dtype)
+    best, labels = scores[0].copy(), np.zeros(scores.shape[1], dtype)
+    here, candidate = np.empty(len(labels), np.bool_), np.empty(len(labels), dtype)
     for label in range(1, scores.shape[0]):
-        here = scores[label] > best
+        np.greater(scores[label], best, out=here)
         np.maximum(best, scores[label], out=best)
-        np.maximum(labels, here * np.asarray(label, dtype), out=labels)
+        np.multiply(here, np.asarray(label, dtype), out=candidate)
+        np.maximum(labels, candidate, out=labels)
     return labels

@@ -13,7 +13,7 @@ voxels finds both neighbours.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hounsfield.inference.host import Arrays
@@ -50,8 +50,19 @@ class Stage:
     keep: int
 
 
-def stages(starts: tuple[int, ...], window: int, n: int, halo: int) -> tuple[Stage, ...]:
-    """The stages of one axis, first to last."""
+def stages(starts: tuple[int, ...], window: int, n: int, halo: int, run: range | None = None) -> tuple[Stage, ...]:
+    """The stages of one axis, first to last; only those in ``run``, where nothing is known before."""
+    every = _all_stages(starts, window, n, halo)
+    if run is None or len(run) == len(every):
+        return every
+    cut = list(every[run.start : run.stop])
+    if run.start > 0:
+        cut[0] = replace(cut[0], begin=cut[0].start, known=cut[0].start, was_done=cut[0].start)
+    cut[-1] = replace(cut[-1], keep=max(cut[-1].end, cut[-1].done))
+    return tuple(cut)
+
+
+def _all_stages(starts: tuple[int, ...], window: int, n: int, halo: int) -> tuple[Stage, ...]:
     out: list[Stage] = []
     for index, start in enumerate(starts):
         last = index == len(starts) - 1
@@ -89,6 +100,8 @@ class Frontier:
     order
         Which axis of the network's answers each axis of the walk is. The buffers lie in
         memory as the answers do, whatever the walk is, so that blending runs along memory.
+    layers
+        Which stages along the walk's first axis will come; all by default.
     """
 
     def __init__(
@@ -101,10 +114,12 @@ class Frontier:
         half: bool,
         emit: Emit,
         order: tuple[int, int, int] = (0, 1, 2),
+        layers: range | None = None,
     ) -> None:
-        self._axes = tuple(
-            stages(line, w, n, h) for line, w, n, h in zip(grid.starts, grid.window, grid.shape, halo, strict=True)
-        )
+        runs = (layers, None, None)
+        sizes = zip(grid.starts, grid.window, grid.shape, halo, runs, strict=True)
+        self._axes = tuple(stages(*each) for each in sizes)
+        self._first_layer = 0 if layers is None else layers.start
         self._arrays, self._weight, self._emit = arrays, weight, emit
         deep, high, wide = (max(s.end - s.begin for s in axis) for axis in self._axes)
         z_kept, y_kept = (max(s.end - s.keep for s in axis[:-1]) if len(axis) > 1 else 0 for axis in self._axes[:2])
@@ -120,7 +135,8 @@ class Frontier:
 
     def add(self, index: tuple[int, int, int], answer: Any | None) -> None:
         """Blend the answer (channels, z, y, x) of the next window; ``None`` if it was skipped."""
-        z, y, x = (axis[i] for axis, i in zip(self._axes, index, strict=True))
+        at = (index[0] - self._first_layer, index[1], index[2])
+        z, y, x = (axis[i] for axis, i in zip(self._axes, at, strict=True))
         self._load(z, y, x)
         self._blend(z, y, x, answer)
         self._emit(
@@ -136,9 +152,9 @@ class Frontier:
         source = slice(x.known, x.end)
         depth, known_y = z.end - z.begin, y.known - y.begin
         if known_y > 0:
-            self._arrays.load(block[:, :depth, :known_y, new], self._row[:, :depth, :known_y, source])
+            self._arrays.move(block[:, :depth, :known_y, new], self._row[:, :depth, :known_y, source])
         if z.known > z.begin:
-            self._arrays.load(
+            self._arrays.move(
                 block[:, : z.known - z.begin, known_y : y.end - y.begin, new],
                 self._slab[:, : z.known - z.begin, y.known : y.end, source],
             )
@@ -174,12 +190,12 @@ class Frontier:
         columns = slice(x.was_done, x.done)
         depth = z.end - z.begin
         if z.end > z.keep:
-            self._arrays.store(
+            self._arrays.move(
                 self._slab[:, : z.end - z.keep, y.was_done : y.done, columns],
                 block[:, z.keep - z.begin : depth, y.was_done - y.begin : y.done - y.begin, at],
             )
         if y.end > y.keep:
-            self._arrays.store(
+            self._arrays.move(
                 self._row[:, :depth, : y.end - y.keep, columns],
                 block[:, :depth, y.keep - y.begin : y.end - y.begin, at],
             )

@@ -2,44 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hounsfield.errors import EngineError
+from hounsfield.inference.deciding import Decider
+from hounsfield.preparing.interpolation import resample_axis
 
 _SMALLEST = np.float32(1e-30)
-_BLOCK_VOXELS = 1 << 17
+_COVERED = np.float32(0.5)
+_BLOCK_VOXELS = 1 << 16
+
+Matrices = Sequence[NDArray[np.float64] | None]
 
 
 class Arrays(Protocol):
     """What blending needs of arrays; one implementation per place where they lie.
 
     Contract: every array is (channels, k, j, i) and can be sliced; sums are float32 and their last
-    channel is the sum of the weights. ``store`` keeps a part of the sums for later,
-    ``load`` brings it back: as they are, or (half) as float16 means, which is exact to 11 bits
-    whatever the weights are.
+    channel is the sum of the weights. It exists so that an engine on an accelerator can
+    blend and decide there and send labels only: such a session has one as ``arrays``.
     """
 
     def zeros(self, shape: tuple[int, ...], half: bool) -> Any:
-        """A new array of zeros: float32, or float16."""
-        ...
-
-    def weigh(self, sums: Any, values: Any, weight: Any, fresh: bool) -> None:
-        """``sums (+)= values * weight`` and the same for the weight channel; replaces if fresh."""
-        ...
-
-    def store(self, kept: Any, sums: Any) -> None:
-        """Keep sums for later."""
-        ...
-
-    def load(self, sums: Any, kept: Any) -> None:
-        """Bring kept sums back."""
+        """A new array of zeros: float32, or float16 for keeping means."""
         ...
 
     def turned(self, array: Any, order: tuple[int, int, int]) -> Any:
         """A view of (channels, k, j, i) with its last three axes in another order."""
+        ...
+
+    def weigh(self, sums: Any, values: Any, weight: NDArray[np.float32], fresh: bool) -> None:
+        """``sums (+)= values * weight`` and the same for the weight channel; replaces if fresh."""
+        ...
+
+    def move(self, target: Any, source: Any) -> None:
+        """Copy sums; into float16 as means and their weight, out of it as sums again."""
+        ...
+
+    def labels(self, sums: Any, matrices: Matrices, decider: Decider, dtype: Any) -> NDArray[Any]:
+        """Labels (k, j, i) on the host of blended sums, interpolated along each axis that has a matrix."""
         ...
 
 
@@ -50,7 +55,11 @@ class HostArrays:
         """Untouched pages cost no memory until they are written."""
         return np.zeros(shape, np.float16 if half else np.float32)
 
-    def weigh(self, sums: NDArray[Any], values: NDArray[Any], weight: NDArray[Any], fresh: bool) -> None:
+    def turned(self, array: NDArray[Any], order: tuple[int, int, int]) -> NDArray[Any]:
+        """A view."""
+        return array.transpose(0, *(1 + axis for axis in order))
+
+    def weigh(self, sums: NDArray[Any], values: NDArray[Any], weight: NDArray[np.float32], fresh: bool) -> None:
         """Channel by channel in blocks of slices, so that each product stays in the cache."""
         if weight.size == 0:
             return
@@ -73,35 +82,56 @@ class HostArrays:
             else:
                 sums[-1, part] += w
 
-    def store(self, kept: NDArray[Any], sums: NDArray[Any]) -> None:
-        """Means in float16, or the sums themselves."""
-        if kept.dtype == np.float32:
-            kept[...] = sums
-            return
-        per_weight = 1 / np.maximum(sums[-1], _SMALLEST)
-        try:
-            with np.errstate(over="raise", invalid="raise"):
-                for channel in range(sums.shape[0] - 1):
-                    kept[channel] = sums[channel] * per_weight
-        except FloatingPointError as error:
-            raise EngineError(
-                fact="the network's answers do not fit float16 accumulators", remedy="use float32 accumulators"
-            ) from error
-        kept[-1] = sums[-1]
+    def move(self, target: NDArray[Any], source: NDArray[Any]) -> None:
+        """Sums as they are, or to and from float16 means, which keep 11 bits whatever the weight."""
+        if target.dtype == source.dtype:
+            for channel in range(source.shape[0]):
+                target[channel] = source[channel]
+        elif target.dtype == np.float16:
+            _keep(target, source)
+        else:
+            weight = source[-1].astype(np.float32)
+            for channel in range(source.shape[0] - 1):
+                np.multiply(source[channel], weight, out=target[channel])
+            target[-1] = weight
 
-    def load(self, sums: NDArray[Any], kept: NDArray[Any]) -> None:
-        """The inverse of ``store``."""
-        if kept.dtype == np.float32:
-            sums[...] = kept
-            return
-        weight = kept[-1].astype(np.float32)
-        for channel in range(sums.shape[0] - 1):
-            np.multiply(kept[channel], weight, out=sums[channel])
-        sums[-1] = weight
+    def labels(self, sums: NDArray[Any], matrices: Matrices, decider: Decider, dtype: Any) -> NDArray[Any]:
+        """Flattened along memory, so that it is copied once, in long runs."""
+        if any(matrix is not None for matrix in matrices):
+            sums = interpolated(sums, matrices)
+        order = along_memory(sums)
+        sums = self.turned(sums, order)
+        flat = np.ascontiguousarray(sums).reshape(sums.shape[0], -1)
+        labels = decider.labels(flat, dtype).reshape(sums.shape[1:])
+        return labels.transpose([order.index(axis) for axis in range(3)])
 
-    def turned(self, array: NDArray[Any], order: tuple[int, int, int]) -> NDArray[Any]:
-        """A view."""
-        return array.transpose(0, *(1 + axis for axis in order))
+
+def _keep(target: NDArray[Any], source: NDArray[Any]) -> None:
+    per_weight = 1 / np.maximum(source[-1], _SMALLEST)
+    try:
+        with np.errstate(over="raise", invalid="raise"):
+            for channel in range(source.shape[0] - 1):
+                target[channel] = source[channel] * per_weight
+    except FloatingPointError as error:
+        raise EngineError(
+            fact="the network's answers do not fit float16 accumulators", remedy="use float32 accumulators"
+        ) from error
+    target[-1] = source[-1]
+
+
+def interpolated(sums: NDArray[Any], matrices: Matrices) -> NDArray[np.float32]:
+    """Means, then linear interpolation; the last channel says how much of a voxel was covered.
+
+    A voxel of which less than half was covered by windows that ran counts as not covered.
+    """
+    covered = sums[-1] > 0
+    means: NDArray[np.float32] = sums * (1 / np.maximum(sums[-1], _SMALLEST))
+    means[-1] = covered
+    given = [(axis, matrix) for axis, matrix in enumerate(matrices) if matrix is not None]
+    for axis, matrix in sorted(given, key=lambda each: each[1].shape[0] / each[1].shape[1]):
+        means = resample_axis(means, axis + 1, matrix)
+    means[-1][means[-1] < _COVERED] = 0
+    return means
 
 
 def along_memory(array: NDArray[Any]) -> tuple[int, int, int]:

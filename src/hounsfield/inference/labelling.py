@@ -9,13 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hounsfield.inference.deciding import Decider
-from hounsfield.inference.host import along_memory
+from hounsfield.inference.host import Arrays
 from hounsfield.inference.windows import WindowGrid
-from hounsfield.preparing.interpolation import Taps, linear_taps, resample_axis
+from hounsfield.preparing.interpolation import Taps, linear_taps
 from hounsfield.volume import Shape
-
-_SMALLEST = np.float32(1e-30)
-_COVERED = np.float32(0.5)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +85,8 @@ class Labeller:
         Writable view of the scan's labels with the axes of the walk; it may be memory-mapped.
     block_voxels
         Voxels that are decided at a time.
+    arrays
+        Where the sums lie.
     """
 
     def __init__(
@@ -97,8 +96,10 @@ class Labeller:
         decider: Decider,
         labels: NDArray[Any],
         block_voxels: int,
+        arrays: Arrays,
     ) -> None:
         self._maps, self._decider, self._labels, self._voxels = maps, decider, labels, block_voxels
+        self._arrays = arrays
         self._bounds = tuple(
             tuple(one.ready(done) for done in (*line[1:], n))
             for one, line, n in zip(maps, grid.starts, grid.shape, strict=True)
@@ -107,6 +108,11 @@ class Labeller:
     def finished(self, layer: int) -> int:
         """Scan voxels along the walk's first axis that are decided when this layer of windows is done."""
         return self._bounds[0][layer]
+
+    def clear(self, layers: range) -> None:
+        """Background for all that these layers of windows would decide."""
+        low = self.finished(layers.start - 1) if layers.start else 0
+        self._labels[low : self.finished(layers.stop - 1)] = 0
 
     def __call__(self, sums: Any, first: Shape, index: tuple[int, int, int]) -> None:
         """Decide the scan voxels that became ready with the window ``index``.
@@ -129,29 +135,9 @@ class Labeller:
         for low in range(z0, z1, depth):
             high = min(z1, low + depth)
             slices = self._maps[0].rows(first[0], low, high)
-            self._labels[low:high, y0:y1, x0:x1] = self._decide(sums, slices, rows, columns)
-
-    def _decide(self, sums: NDArray[Any], *parts: tuple[slice, NDArray[np.float64] | None]) -> NDArray[Any]:
-        part = sums[(slice(None), *(each for each, _ in parts))]
-        if any(matrix is not None for _, matrix in parts):
-            part = _interpolated(part, [matrix for _, matrix in parts])
-        order = along_memory(part)
-        part = part.transpose(0, *(1 + axis for axis in order))
-        flat = np.ascontiguousarray(part).reshape(part.shape[0], -1)
-        labels = self._decider.labels(flat, self._labels.dtype).reshape(part.shape[1:])
-        return labels.transpose([order.index(axis) for axis in range(3)])
-
-
-def _interpolated(sums: NDArray[Any], matrices: list[NDArray[np.float64] | None]) -> NDArray[np.float32]:
-    """Means, then linear interpolation; the last channel says how much of a voxel was covered.
-
-    A voxel of which less than half was covered by windows that ran counts as not covered.
-    """
-    covered = sums[-1] > 0
-    means: NDArray[np.float32] = sums * (1 / np.maximum(sums[-1], _SMALLEST))
-    means[-1] = covered
-    axes = [axis for axis, matrix in enumerate(matrices) if matrix is not None]
-    for axis in sorted(axes, key=lambda axis: matrices[axis].shape[0] / matrices[axis].shape[1]):  # type: ignore[union-attr]
-        means = resample_axis(means, axis + 1, matrices[axis])  # type: ignore[arg-type]
-    means[-1][means[-1] < _COVERED] = 0
-    return means
+            parts = (slices, rows, columns)
+            block = sums[(slice(None), *(part for part, _ in parts))]
+            matrices = [matrix for _, matrix in parts]
+            self._labels[low:high, y0:y1, x0:x1] = self._arrays.labels(
+                block, matrices, self._decider, self._labels.dtype
+            )

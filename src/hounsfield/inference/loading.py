@@ -38,11 +38,17 @@ def load_network(engine: Engine, network: Network, settings: LoadSettings, accum
     SettingsError
         If features were asked for and the network does not end in such a convolution.
     """
-    split = None
-    if accumulate != "logits" and isinstance(network, OnnxGraph) and not network.quantised:
-        split = split_head(network)
+    split = None if accumulate == "logits" else _split(network, settings)
     if split is None and accumulate == "features":
         raise SettingsError("the network does not end in a plain 1x1x1 convolution", "accumulate logits")
     if split is None or (accumulate == "auto" and not split[1].smaller):
         return Loaded(engine.load(network, settings), None)
     return Loaded(engine.load(split[0], settings), split[1])
+
+
+def _split(network: Network, settings: LoadSettings) -> tuple[Network, Head] | None:
+    if isinstance(network, OnnxGraph):
+        return None if network.quantised else split_head(network)
+    from hounsfield.inference.engines.torch import split_torch_head
+
+    return split_torch_head(network, settings.channels, settings.window)

@@ -103,6 +103,7 @@ def segment(
     head: Head | None = None,
     settings: RunSettings = RunSettings(),
     out: NDArray[Any] | None = None,
+    layers: range | None = None,
     on_progress: Progress | None = None,
     on_slab: SlabDone | None = None,
 ) -> Segmented:
@@ -124,7 +125,10 @@ def segment(
         How to carry it out.
     out
         (slices, rows, columns) unsigned integers on the scan's grid to write into, for instance a
-        memory-mapped file; by default a new uint8 (or uint16) array.
+        memory-mapped file; by default a new uint8 array.
+    layers
+        Decide only these layers of windows along the walk's first axis (``out`` is needed then): several
+        processes share a scan that way. Each voxel gets the label of an undivided run.
     on_progress
         Called with (windows done, windows in all).
     on_slab
@@ -142,7 +146,7 @@ def segment(
     SettingsError
         If ``out`` has another shape, or cannot hold the labels.
     """
-    return _Run(prepared, session, window, rule, head, settings, out).go(on_progress, on_slab)
+    return _Run(prepared, session, window, rule, head, settings, out, layers).go(on_progress, on_slab)
 
 
 class _Run:
@@ -157,6 +161,7 @@ class _Run:
         head: Head | None,
         settings: RunSettings,
         out: NDArray[Any] | None,
+        layers: range | None,
     ) -> None:
         self._prepared, self._session, self._window, self._settings = prepared, session, window, settings
         self._order = walk_order(prepared.shape, settings.axis)
@@ -170,8 +175,11 @@ class _Run:
         ]
         self._maps = (maps[0], maps[1], maps[2])
         view = source_view(self._labels, prepared).transpose(self._order)
-        self._labeller = Labeller(self._grid, self._maps, Decider(rule, head), view, settings.head_block)
-        self._arrays: Arrays = HostArrays()
+        self._arrays: Arrays = getattr(session, "arrays", None) or HostArrays()
+        self._labeller = Labeller(self._grid, self._maps, Decider(rule, head), view, settings.head_block, self._arrays)
+        self._wanted = range(len(self._grid.starts[0])) if layers is None else layers
+        self._layers = _with_neighbours(self._wanted, self._grid.starts[0], self._grid.window[0])
+        self._total = self._grid.count // len(self._grid.starts[0]) * len(self._layers)
         self._frontier: Frontier | None = None
         self._plan: deque[tuple[Index, bool]] = deque()
         self._clock = {"network": 0.0, "blend": 0.0, "read": 0.0}
@@ -188,15 +196,15 @@ class _Run:
             self._take(answer, on_progress, on_slab)
             if answer is None:
                 break
-        if self._frontier is None:
-            self._labels[...] = 0  # every window was empty
+        if self._frontier is None:  # every window was empty
+            self._labeller.clear(self._wanted)
         self._clock["total"] = time.perf_counter() - began
-        return Segmented(LabelMap(self._labels, self._prepared.source), self._grid.count, self._skipped, self._clock)
+        return Segmented(LabelMap(self._labels, self._prepared.source), self._total, self._skipped, self._clock)
 
     def _batches(self) -> Iterator[Floats]:
         """Inputs of the windows that are not empty; what is drawn is noted in ``_plan``."""
         waiting: list[Floats] = []
-        for index in self._grid:
+        for index in self._grid.layers(self._layers):
             began = time.perf_counter()
             values = self._read(index)
             self._plan.append((index, values is not None))
@@ -243,7 +251,7 @@ class _Run:
             self._done += 1
             self._skipped += answer is None
             if on_progress is not None:
-                on_progress(self._done, self._grid.count)
+                on_progress(self._done, self._total)
             if (index[1], index[2]) == (len(self._grid.starts[1]) - 1, len(self._grid.starts[2]) - 1):
                 self._layer_done(index[0], on_slab)
 
@@ -254,14 +262,26 @@ class _Run:
         half = self._settings.accumulator == "float16"
         halo = (self._maps[0].halo, self._maps[1].halo, self._maps[2].halo)
         weight = importance(self._window).transpose(self._order)
-        return Frontier(self._grid, channels, weight, halo, self._arrays, half, self._labeller, self._order)
+        return Frontier(self._grid, channels, weight, halo, self._arrays, half, self._decide, self._order, self._layers)
+
+    def _decide(self, sums: Any, first: Index, index: Index) -> None:
+        if index[0] in self._wanted:
+            self._labeller(sums, first, index)
 
     def _layer_done(self, layer: int, on_slab: SlabDone | None) -> None:
         for array in (self._labels, self._prepared.stored, *(channel.array for channel in self._prepared.channels)):
             _release(array)
-        if on_slab is not None:
+        if on_slab is not None and layer in self._wanted:
             low = self._labeller.finished(layer - 1) if layer else 0
             on_slab(self._order[0], low, self._labeller.finished(layer))
+
+
+def _with_neighbours(wanted: range, starts: tuple[int, ...], window: int) -> range:
+    """The layers that touch what the wanted ones decide, a halo voxel included."""
+    if wanted.step != 1 or not 0 <= wanted.start < wanted.stop <= len(starts):
+        raise SettingsError(f"there are no such layers of windows: {wanted}", f"give a part of range({len(starts)})")
+    first = starts[wanted.start] - 1
+    return range(next(i for i, start in enumerate(starts) if start + window > first), wanted.stop)
 
 
 def _checked(out: NDArray[Any], prepared: Prepared) -> NDArray[Any]:

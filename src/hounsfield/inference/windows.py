@@ -104,6 +104,6 @@ class WindowGrid:
             (self.before[a], self.before[b], self.before[c]),
         )
 
-    def __iter__(self) -> Iterator[tuple[int, int, int]]:
-        """Indices of the windows, the last axis fastest."""
-        yield from itertools.product(*(range(len(line)) for line in self.starts))
+    def layers(self, run: range) -> Iterator[tuple[int, int, int]]:
+        """Indices of the windows of some layers along the first axis, the last axis fastest."""
+        yield from itertools.product(run, *(range(len(line)) for line in self.starts[1:]))
