@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from hounsfield.evaluation import (
+    GroupedValues,
     age_band,
     bootstrap_median,
     bootstrap_ratio,
@@ -110,12 +111,12 @@ def test_strata_name_small_groups_but_give_no_figure() -> None:
     values = [0.9] * 12 + [0.7] * 12 + [0.1] * 3
     groups = ["A"] * 12 + ["B"] * 12 + [""] * 3
     names = [str(n) for n in range(27)]
-    rows = {row.value: row for row in strata_table("manufacturer", "Dice", values, groups, names).rows}
+    rows = {row.value: row for row in strata_table(GroupedValues("manufacturer", "Dice", values, groups, names)).rows}
     assert rows["A"].interval.mean == pytest.approx(0.9)
     assert rows["A"].minus_others.mean == pytest.approx(0.9 - np.mean(values[12:]))
     assert rows["not known"].interval is None
     assert rows["not known"].patients == 3
-    twelve_scans_of_one = strata_table("site", "Dice", values, groups, ["one"] * 12 + names[12:])
+    twelve_scans_of_one = strata_table(GroupedValues("site", "Dice", values, groups, ["one"] * 12 + names[12:]))
     assert twelve_scans_of_one.rows[0].patients == 1
     assert twelve_scans_of_one.rows[0].interval is None
 

@@ -9,6 +9,7 @@ from hounsfield.evaluation.calibration import (
     expected_calibration_error,
     reliability,
 )
+from hounsfield.evaluation.class_summary import ClassCases, ClassSummary, summarise_class
 from hounsfield.evaluation.classification import (
     OperatingPoint,
     Roc,
@@ -38,7 +39,7 @@ from hounsfield.evaluation.detection import (
 from hounsfield.evaluation.lesion_tables import LesionRow, LesionTable, lesion_table
 from hounsfield.evaluation.lesions import BAND_NAMES, Lesion, LesionMatch, Match, MatchingRule, match_lesions, size_band
 from hounsfield.evaluation.overlap import dice, iou, relative_volume_error, volume_error_ml
-from hounsfield.evaluation.strata import StrataTable, StratumRow, age_band, strata_table
+from hounsfield.evaluation.strata import GroupedValues, StrataTable, StratumRow, age_band, strata_table
 from hounsfield.evaluation.surface import hausdorff95_mm, surface_dice
 
 __all__ = [
@@ -48,9 +49,12 @@ __all__ = [
     "Candidate",
     "Case",
     "CaseAgreement",
+    "ClassCases",
+    "ClassSummary",
     "Comparison",
     "Dataset",
     "Froc",
+    "GroupedValues",
     "HitRule",
     "Interval",
     "Lesion",
@@ -100,6 +104,7 @@ __all__ = [
     "size_band",
     "strata_table",
     "summarise_agreement",
+    "summarise_class",
     "surface_dice",
     "threshold_for_sensitivity",
     "threshold_youden",

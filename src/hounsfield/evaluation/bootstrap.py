@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -35,7 +35,7 @@ class Interval:
         Bounds of the interval, NaN where one patient only is there. They enclose ``mean`` (in a
         very skewed small sample percentiles might not).
     method
-        ``"bootstrap"`` (percentiles over patients) or ``"exact"`` (Clopper-Pearson over patients).
+        ``"bootstrap"`` (percentiles over patients) or ``"exact"`` (binomial or Poisson, over patients).
     undefined_draws
         Share of draws in which the statistic has no value (such as an AUC without a
         positive); the percentiles are over the others.
@@ -165,6 +165,17 @@ def bootstrap_median(values: Sequence[float], patients: Sequence[str], seed: int
     parts = [median(counts[:, owner]) for counts in _patient_counts(len(names), seed, draws, data.size)]
     low, high = np.percentile(np.concatenate(parts), [2.5, 97.5], method="inverted_cdf").tolist()
     return Interval(value, low, high, int(data.size), len(names))
+
+
+def event_rate(events: Sequence[int], patients: Sequence[str], seed: int = 0) -> Interval:
+    """Events per case. Without any event the upper bound is Poisson's exact one over patients.
+
+    -ln(0.025) / patients: resampling nothing but zeros would pretend to certainty.
+    """
+    rate = bootstrap_ratio(events, np.ones(len(events)), patients, seed)
+    if any(events) or rate.patients < 2:
+        return rate
+    return replace(rate, low=0.0, high=-math.log(0.025) / rate.patients, method="exact")
 
 
 def clopper_pearson(successes: int, trials: int) -> tuple[float, float]:

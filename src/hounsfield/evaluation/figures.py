@@ -53,7 +53,7 @@ class Frame:
     y_name: str
     width: int = 420
     height: int = 320
-    left: int = 58
+    left: int = 76
     bottom: int = 46
     top: int = 14
     right: int = 16

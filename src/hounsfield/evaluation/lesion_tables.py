@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hounsfield.evaluation.bootstrap import Interval, bootstrap_ratio
+from hounsfield.evaluation.bootstrap import Interval, bootstrap_ratio, event_rate
 from hounsfield.evaluation.lesions import BAND_NAMES, Lesion, LesionMatch
 
 
@@ -87,7 +87,7 @@ def lesion_table(cases: Sequence[LesionMatch], patients: Sequence[str], seed: in
     return LesionTable(
         str(cases[0].rule),
         tuple(rows),
-        bootstrap_ratio(false, np.ones(len(cases)), patients, seed),
+        event_rate(false, patients, seed),
         sum(case.splits for case in cases),
         sum(case.merges for case in cases),
     )

@@ -34,7 +34,7 @@ padding:18px 22px;margin:16px 0}h1{font-size:24px;margin:0 0 4px}h2{font-size:18
 margin:18px 0 6px}.banner{background:#fff4e5;border:1px solid #f0c48a;border-radius:8px;padding:10px 16px}
 .bad{background:#fdecea;border-color:#e8a49b}table{border-collapse:collapse;margin:6px 0;font-size:14px}
 th,td{padding:5px 12px;text-align:right;border-bottom:1px solid #e3e8ee;vertical-align:top}th{color:#52606d;
-font-weight:600}th:first-child,td:first-child{text-align:left}td.left{text-align:left}.quiet{color:#66727f}
+font-weight:600}th:first-child,td:first-child{text-align:left}td.left,th.left{text-align:left}.quiet{color:#66727f}
 .scroll,.plots{overflow-x:auto}.plots{display:flex;flex-wrap:wrap;gap:18px;align-items:flex-start}
 .cases{display:grid;grid-template-columns:repeat(auto-fill,minmax(300px,1fr));gap:16px}figure{margin:0}
 figure img{border-radius:4px;background:#000;max-width:100%}figcaption{font-size:13px}
@@ -88,10 +88,11 @@ def shown(interval: Interval | None, digits: int = 3) -> str:
 
 
 def _number(value: float, digits: int) -> str:
+    """With so many decimals, or three significant figures where ``digits`` is negative."""
     if math.isinf(value):
-        return "∞"
-    text = f"{value:.{digits}f}"
-    return text.replace("-", "−") if float(text) else f"{0:.{digits}f}"
+        return "∞" if value > 0 else "−∞"
+    text = f"{value:.{digits}f}" if digits >= 0 else f"{value:.3g}"
+    return text.replace("-", "−") if float(text) else text.lstrip("-")
 
 
 def _head(record: EvaluationRecord, title: str) -> str:
@@ -126,8 +127,9 @@ def _failed(record: EvaluationRecord) -> str:
         return ""
     rows = [[one.case_id, one.error, one.message] for one in record.failed]
     count = f"{len(rows)} of {record.data.cases} cases gave no score"
+    shown_below = "They are in no figure below, which hold for the others only."
     return (
-        f"<section class='bad'><h2>{count}</h2><p>They are in no figure below, which hold for the others only.</p>"
+        f"<section class='bad'><h2>{count}</h2><p>{shown_below}</p>"
         + table(("case", "error", "what happened"), rows, left=(1, 2))
         + "</section>"
     )
@@ -151,8 +153,8 @@ def _metrics(record: EvaluationRecord, cases: Sequence[ScoredCase]) -> str:
         for row in record.summary.metrics
         if row.metric == "dice" and row.mean is not None
     ]
-    plots = [interval_plot(bars, "mean Dice", min([*(b.low for b in bars if b.low == b.low), 0.5]), 1.0)]
-    plots += [plot for place in range(len(cases[0].segments)) for plot in _case_plots(cases, place)]
+    overview = interval_plot(bars, "mean Dice", min([*(b.low for b in bars if b.low == b.low), 0.5]), 1.0)
+    plots = [plot for place in range(len(cases[0].segments)) for plot in _case_plots(cases, place)]
     present = [
         [entry.segment.label, shown(entry.sensitivity), shown(entry.specificity)] for entry in record.summary.presence
     ]
@@ -161,7 +163,7 @@ def _metrics(record: EvaluationRecord, cases: Sequence[ScoredCase]) -> str:
         + table(("segment", "metric", "mean", "median", "cases", "infinite", "both empty"), rows, left=(1,))
         + "<p class='quiet'>Infinite: model or reference is empty, so there is no distance; not in the mean, but in "
         "the median. Both empty: neither has a voxel, counted as agreement.</p>"
-        + f"<div class='plots'>{''.join(plots)}</div>"
+        + f"<div class='plots'>{overview}</div><div class='plots'>{''.join(plots)}</div>"
         + "<h3>Is the segment there at all?</h3>"
         + table(("segment", "sensitivity", "specificity"), present)
         + "</section>"
@@ -254,7 +256,7 @@ def _annotators(record: EvaluationRecord) -> str:
 def _strata(record: EvaluationRecord) -> str:
     if not record.summary.strata:
         return ""
-    body = "".join(_stratum(segment, one) for segment, one in record.summary.strata)
+    body = "".join(stratum_section(segment.label, one) for segment, one in record.summary.strata)
     least = record.summary.strata[0][1].minimum_patients
     return (
         "<section><h2>For whom it works worse</h2>"
@@ -264,7 +266,8 @@ def _strata(record: EvaluationRecord) -> str:
     )
 
 
-def _stratum(segment: ScoredSegment, one: StrataTable) -> str:
+def stratum_section(name: str, one: StrataTable) -> str:
+    """One table by a column, with its plot where two groups or more have a figure."""
     rows = [
         [
             row.value,
@@ -281,8 +284,9 @@ def _stratum(segment: ScoredSegment, one: StrataTable) -> str:
         if row.interval is not None
     ]
     plot = f"<div class='plots'>{interval_plot(bars, f'mean {one.metric}')}</div>" if len(bars) > 1 else ""
-    head = (one.column, "cases", "patients", f"mean {one.metric}", "minus all others")
-    return f"<h3>{escape(segment.label)}: {escape(one.metric)} by {escape(one.column)}</h3>" + table(head, rows) + plot
+    column = one.column.replace("_", " ")
+    head = (column, "cases", "patients", f"mean {one.metric}", "minus all others")
+    return f"<h3>{escape(name)}: {escape(one.metric)} by {escape(column)}</h3>" + table(head, rows) + plot
 
 
 def _comparison(record: EvaluationRecord) -> str:
@@ -293,7 +297,7 @@ def _comparison(record: EvaluationRecord) -> str:
             segment.label,
             kind.name,
             str(cases),
-            shown(found.difference, kind.digits + 1),
+            shown(found.difference, kind.digits + 1 if kind.digits >= 0 else -1),
             f"{found.p_value:.3g}",
             f"{adjusted:.3g}",
         ]
@@ -343,7 +347,10 @@ def _method(record: EvaluationRecord) -> str:
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int] = ()) -> str:
     """An HTML table; columns are right-aligned but the first and those in ``left``."""
-    cells = "".join(f"<th>{escape(name)}</th>" for name in head)
+    cells = "".join(
+        f"<th class='left'>{escape(name)}</th>" if place in left else f"<th>{escape(name)}</th>"
+        for place, name in enumerate(head)
+    )
     body = "".join(
         "<tr>"
         + "".join(

@@ -17,6 +17,7 @@ from hounsfield.evaluation.surface import hausdorff95_mm, surface_dice
 from hounsfield.volume import Geometry, LabelMap, Volume
 
 GRID_TOLERANCE_MM = 0.01
+Box = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,10 @@ def score_case(
     """
     same_grid(found.geometry, (reference,), "the reference label map")
     same_grid(found.geometry, annotators, "an annotator's label map")
-    return tuple(_score(found, reference, segment, rules, annotators) for segment in segments)
+    boxes = _boxes((found, reference, *annotators), max(segment.number for segment in segments))
+    return tuple(
+        _score(found, reference, segment, rules, annotators, boxes[segment.number - 1]) for segment in segments
+    )
 
 
 def same_grid(grid: Geometry, others: Sequence[LabelMap], what: str) -> None:
@@ -149,17 +153,34 @@ def foreign_labels(reference: LabelMap, segments: Sequence[ScoredSegment]) -> tu
     return tuple(int(n) for n in present if n and n not in {segment.number for segment in segments})
 
 
+def _boxes(maps: Sequence[LabelMap], highest: int) -> list[Box]:
+    """For each label the smallest box that holds it in every map; one voxel where none has it."""
+    from scipy import ndimage
+
+    each = [ndimage.find_objects(one.array, max_label=highest) for one in maps]
+    boxes: list[Box] = []
+    for own in zip(*each, strict=True):
+        there = [box for box in own if box is not None] or [(slice(0, 1),) * 3]
+        low = [min(box[axis].start for box in there) for axis in range(3)]
+        high = [max(box[axis].stop for box in there) for axis in range(3)]
+        boxes.append((slice(low[0], high[0]), slice(low[1], high[1]), slice(low[2], high[2])))
+    return boxes
+
+
 def _score(
     found: LabelMap,
     reference: LabelMap,
     segment: ScoredSegment,
     rules: ScoringRules,
     annotators: Sequence[LabelMap],
+    box: Box,
 ) -> SegmentScores:
-    grid = found.geometry
-    ours, truth = found.array == segment.number, reference.array == segment.number
+    """Compare within the box: nothing lies outside it, so every figure is that of the whole grid."""
+    ours, truth = found.array[box] == segment.number, reference.array[box] == segment.number
+    k, j, i = box
+    grid = found.geometry.cropped((k.start, j.start, i.start), (ours.shape[0], ours.shape[1], ours.shape[2]))
     lesions = match_lesions(ours, truth, grid, rules.matching) if segment.lesion else None
-    masks: list[NDArray[Any]] = [one.array == segment.number for one in annotators]
+    masks: list[NDArray[Any]] = [one.array[box] == segment.number for one in annotators]
     per_ml = grid.voxel_volume_mm3 / 1000
     return SegmentScores(
         segment,

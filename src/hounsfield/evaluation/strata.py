@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from hounsfield.evaluation.bootstrap import Interval, bootstrap, bootstrap_mean
+from hounsfield.evaluation.bootstrap import Interval, bootstrap, bootstrap_ratio
 
 MINIMUM_PATIENTS: Final = 10
 UNKNOWN: Final = "not known"
@@ -84,39 +84,52 @@ def age_band(age_years: float | None) -> str:
     return f"{(0, *_AGE_EDGES)[place]}-{_AGE_EDGES[place] - 1}"
 
 
-def strata_table(
-    column: str,
-    metric: str,
-    values: Sequence[float],
-    groups: Sequence[str],
-    patients: Sequence[str],
-    seed: int = 0,
-    minimum_patients: int = MINIMUM_PATIENTS,
-) -> StrataTable:
-    """The mean of a metric in every group of a column, and against all other groups.
+@dataclass(frozen=True)
+class GroupedValues:
+    """A metric, one value per case, with the group and the patient of each.
 
     Parameters
     ----------
+    column, metric
+        Names, for the table.
     values, groups, patients
         One per case: a finite value, the group (empty: not known), the patient.
+    proportion
+        The values are shares of successes, see :func:`hounsfield.evaluation.bootstrap_ratio`.
     """
-    named = np.array([group.strip() or UNKNOWN for group in groups])
-    data, owners = np.asarray(values, dtype=np.float64), np.asarray(patients)
+
+    column: str
+    metric: str
+    values: Sequence[float]
+    groups: Sequence[str]
+    patients: Sequence[str]
+    proportion: bool = False
+
+
+def strata_table(grouped: GroupedValues, seed: int = 0, minimum_patients: int = MINIMUM_PATIENTS) -> StrataTable:
+    """The mean of a metric in every group of a column, and against all other groups."""
+    named = np.array([group.strip() or UNKNOWN for group in grouped.groups])
+    data, owners = np.asarray(grouped.values, dtype=np.float64), np.asarray(grouped.patients)
     rows = []
     for value in sorted(set(named.tolist()), key=lambda v: (v == UNKNOWN, v)):
         own = named == value
         here, others = len(set(owners[own].tolist())), len(set(owners[~own].tolist()))
+        here_cases = int(own.sum())
         enough, both = here >= minimum_patients, min(here, others) >= minimum_patients
         rows.append(
             StratumRow(
                 value,
-                int(own.sum()),
+                here_cases,
                 here,
-                bootstrap_mean(data[own].tolist(), owners[own].tolist(), seed) if enough else None,
+                bootstrap_ratio(
+                    data[own], np.ones(here_cases), owners[own].tolist(), seed, proportion=grouped.proportion
+                )
+                if enough
+                else None,
                 _minus_others(data, own, owners.tolist(), seed) if both else None,
             )
         )
-    return StrataTable(column, metric, minimum_patients, tuple(rows))
+    return StrataTable(grouped.column, grouped.metric, minimum_patients, tuple(rows))
 
 
 def _minus_others(data: NDArray[np.float64], own: NDArray[np.bool_], patients: list[str], seed: int) -> Interval:

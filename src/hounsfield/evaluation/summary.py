@@ -13,12 +13,12 @@ from hounsfield.evaluation.comparison import Comparison, compare_paired, holm
 from hounsfield.evaluation.lesion_tables import LesionTable, lesion_table
 from hounsfield.evaluation.lesions import BAND_NAMES, size_band
 from hounsfield.evaluation.scoring import ScoredSegment, SegmentScores
-from hounsfield.evaluation.strata import MINIMUM_PATIENTS, StrataTable, age_band, strata_table
+from hounsfield.evaluation.strata import MINIMUM_PATIENTS, GroupedValues, StrataTable, age_band, strata_table
 
 
 @dataclass(frozen=True)
 class MetricKind:
-    """One number per segment and case: its name, UCUM unit, digits to show, and where it is."""
+    """One number per segment and case: its name, UCUM unit, decimals (−1: three figures), and where it is."""
 
     key: str
     name: str
@@ -33,8 +33,8 @@ METRICS: Final = (
     MetricKind("iou", "IoU", "1", 3, lambda s: s.iou),
     MetricKind("nsd", "NSD", "1", 3, lambda s: s.nsd),
     MetricKind("hd95", "HD95", "mm", 2, lambda s: s.hd95_mm, False),
-    MetricKind("volume-error", "volume error", "mL", 3, lambda s: s.volume_error_ml, False),
-    MetricKind("volume-error-abs", "absolute volume error", "mL", 3, lambda s: abs(s.volume_error_ml), False),
+    MetricKind("volume-error", "volume error", "mL", -1, lambda s: s.volume_error_ml, False),
+    MetricKind("volume-error-abs", "absolute volume error", "mL", -1, lambda s: abs(s.volume_error_ml), False),
     MetricKind("volume-error-rel", "relative volume error", "1", 3, lambda s: s.relative_volume_error, False),
 )
 
@@ -272,13 +272,14 @@ def _strata(
     segment = cases[0].segments[place].segment
     groups, patients = groups_of(cases, column), [case.patient_id for case in cases]
     dice = [case.segments[place].dice for case in cases]
-    tables = [(segment, strata_table(column, "Dice", dice, groups, patients, seed, minimum))]
+    tables = [(segment, strata_table(GroupedValues(column, "Dice", dice, groups, patients), seed, minimum))]
     matches = [case.segments[place].lesions for case in cases]
     kept = [n for n, match in enumerate(matches) if match is not None and match.reference]
     if kept:
         shares = [len(m.matches) / len(m.reference) for m in (matches[n] for n in kept) if m is not None]
-        own = [groups[n] for n in kept], [patients[n] for n in kept]
-        tables.append((segment, strata_table(column, "lesions found per case", shares, *own, seed, minimum)))
+        own = ([groups[n] for n in kept], [patients[n] for n in kept])
+        found = GroupedValues(column, "lesions found per case", shares, *own, proportion=True)
+        tables.append((segment, strata_table(found, seed, minimum)))
     return tables
 
 
