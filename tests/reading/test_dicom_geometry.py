@@ -105,7 +105,7 @@ def test_uneven_spacing_is_named_and_resampled_to_the_true_ramp(tmp_path: Path) 
         ds.ImagePositionPatient = [0, 0, float(places[k])]
 
     write_series(tmp_path, ramp, edit=place)
-    with pytest.raises(GeometryRefused, match="uneven, from 0.600 to 1.400 mm"):
+    with pytest.raises(GeometryRefused, match=r"uneven, from 0\.600 to 1\.400 mm"):
         read(tmp_path)
     volume = read(tmp_path, repair=True)
     assert volume.geometry.spacing_mm[0] == pytest.approx(1.0)
@@ -129,7 +129,7 @@ def test_drift_that_adds_up_is_uneven_although_each_step_is_close(tmp_path: Path
         ds.ImagePositionPatient = [0, 0, f"{places[k]:.5f}"]
 
     write_series(tmp_path, corners((120, 4, 4)), edit=place)
-    with pytest.raises(GeometryRefused, match="drifts from 1.000 to 1.008 mm"):
+    with pytest.raises(GeometryRefused, match=r"drifts from 1\.000 to 1\.008 mm"):
         read(tmp_path)
 
 
@@ -165,7 +165,7 @@ def test_slices_shifted_against_each_other_are_named(tmp_path: Path) -> None:
         ds.ImagePositionPatient = [1.5 if k in (2, 5) else 0, 0, 2 * k]
 
     write_series(tmp_path, corners((8, 6, 6)), edit=place)
-    with pytest.raises(GeometryRefused, match="shifted against each other by up to 1.50 mm"):
+    with pytest.raises(GeometryRefused, match=r"shifted against each other by up to 1\.50 mm"):
         read(tmp_path)
     assert read(tmp_path, repair=True).shape == (8, 6, 9)
 

@@ -30,7 +30,7 @@ from hounsfield.errors import (
     NotReadable,
     UnsupportedEncoding,
 )
-from hounsfield.reading import Limits, SeriesKind, load, read, scan
+from hounsfield.reading import Limits, Series, SeriesKind, load, read, scan
 from hounsfield.reading.elements import Malformed, TooMuch, parse
 
 Spoil = Callable[[Dataset], None]
@@ -100,7 +100,7 @@ def test_empty_folder_and_missing_path(tmp_path: Path) -> None:
 
 def test_not_dicom_whatever_its_name(tmp_path: Path) -> None:
     (tmp_path / "x.dcm").write_bytes(b"this is not DICOM at all, only its suffix is" * 9)
-    with pytest.raises(NothingToRead, match="x.dcm was skipped"):
+    with pytest.raises(NothingToRead, match=r"x\.dcm was skipped"):
         read(tmp_path)
     (tmp_path / "empty.dcm").write_bytes(b"")
     with scan(tmp_path) as contents:
@@ -267,12 +267,17 @@ def test_five_hundred_mutations_end_in_a_volume_or_one_clear_error(tmp_path: Pat
         copies = sum("copy" in {issue.code for issue in series.issues} for series in contents.series)
         assert counted > 0
         assert copies or counted == 500
-        for series in contents.series:
-            try:
-                load(series, repair=True)
-            except HounsfieldError as error:
-                assert error.fact
-                assert "Traceback" not in str(error)
+        outcomes = [_outcome(series) for series in contents.series]
+        assert set(outcomes) <= {"loaded", "refused"}
+        assert "refused" in outcomes
+
+
+def _outcome(series: Series) -> str:
+    try:
+        load(series, repair=True)
+    except HounsfieldError:
+        return "refused"
+    return "loaded"
 
 
 def test_errors_and_series_hold_no_name_or_number_of_a_person(tmp_path: Path) -> None:

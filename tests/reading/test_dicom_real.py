@@ -94,7 +94,7 @@ def test_tricky_series_that_are_volumes_equal_simpleitk(
     volume = read(path)
     assert volume.shape == shape
     assert volume.geometry.spacing_mm == pytest.approx(spacing, abs=1e-4)
-    files = [one for one in path.rglob("*.dcm")]
+    files = list(path.rglob("*.dcm"))
     image = sitk.ReadImage(str(files[0])) if len(files) == 1 else sitk_series(files[0].parent)
     if folder == "philips_enhanced":
         # ITK rounds the slope of each frame to that of the first; it is one here, as float64
