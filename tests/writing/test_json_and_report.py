@@ -20,7 +20,7 @@ from hounsfield.findings.measuring import measure_segments
 from hounsfield.volume import Geometry, LabelMap, Provenance, Quantity, Volume
 from hounsfield.writing import RESEARCH_USE, Result, ResultUids, write_json, write_report
 from hounsfield.writing import report as report_module
-from hounsfield.writing.pictures import Plane, Stage, View, display_range, draw
+from hounsfield.writing.pictures import Plane, Stage, View, display_range, draw, useful_planes
 
 IDENTITY = ("Phäntom", "PH-1", "19700101", "ACC7", "Phantom study")
 
@@ -140,6 +140,15 @@ def test_pictures_show_the_right_side_in_true_proportions(code: str) -> None:
         assert max(quarters["top right"], quarters["bottom left"]) < 5
         assert overlay[2, 2, 3] > 0
         assert overlay[-3, -3, 3] == 0
+
+
+def test_slivers_are_left_out_but_never_every_plane() -> None:
+    thin = Geometry.from_parts((2, 200, 200))
+    labels = LabelMap(np.zeros(thin.shape, np.uint8), thin)
+    stage = Stage.of(Volume(labels.array, thin), labels)
+    assert useful_planes(stage, (0, 0, 0), thin.shape) == (Plane.AXIAL,)
+    assert useful_planes(stage, (0, 90, 90), (2, 100, 100)) == tuple(Plane)
+    assert len(useful_planes(stage, (0, 5, 0), (1, 6, 200))) == 1
 
 
 def test_window_follows_the_quantity() -> None:

@@ -21,6 +21,7 @@ from hounsfield.volume import Geometry, LabelMap, Quantity, Volume
 Rgb = tuple[int, int, int]
 Point = tuple[float, float, float]
 
+_SLIVER: Final = 0.12
 _FILL: Final = 0.22
 _SOFT_TISSUE: Final = (-160.0, 240.0)
 _LUNG: Final = (-1350.0, 150.0)
@@ -156,6 +157,14 @@ def richest_slice(
     box = stage.labels[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))]
     areas = np.count_nonzero(box if number is None else box == number, axis=tuple(n for n in range(3) if n != axis))
     return start[axis] + int(areas.argmax()) if areas.any() else None
+
+
+def useful_planes(stage: Stage, start: tuple[int, int, int], stop: tuple[int, int, int]) -> tuple[Plane, ...]:
+    """The planes in which the box is more than a sliver; at least the largest one."""
+    sides = [(b - a) * s for a, b, s in zip(start, stop, stage.geometry.spacing_mm, strict=True)]
+    faces = {plane: [side for n, side in enumerate(sides) if n != _LAYOUT[plane][0]] for plane in Plane}
+    largest = max(Plane, key=lambda plane: faces[plane][0] * faces[plane][1])
+    return tuple(p for p in Plane if p is largest or min(faces[p]) >= _SLIVER * max(faces[p]))
 
 
 def draw(stage: Stage, plane: Plane, index: tuple[int, int, int], view: View) -> Picture:

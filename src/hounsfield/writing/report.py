@@ -20,6 +20,7 @@ from hounsfield.writing.pictures import (
     display_range,
     draw,
     richest_slice,
+    useful_planes,
 )
 from hounsfield.writing.report_check import check_report
 from hounsfield.writing.report_style import CSS
@@ -145,7 +146,8 @@ def _overview(result: Result, stage: Stage, colours: dict[int, Rgb]) -> str:
     start, stop = (0, 0, 0), stage.geometry.shape
     view = View(start, stop, display_range(stage, start, stop), colours, _OVERVIEW_PX)
     middle = stage.index_of(stage.geometry.centre_mm)
-    figures = [_figure(draw(stage, plane, _richest(stage, plane, middle, start, stop, None), view)) for plane in Plane]
+    planes = useful_planes(stage, start, stop)
+    figures = [_figure(draw(stage, plane, _richest(stage, plane, middle, start, stop, None), view)) for plane in planes]
     note = ""
     if stage.geometry.obliquity_degrees > 1:
         note = (
@@ -182,7 +184,8 @@ def _key_row(stage: Stage, finding: Finding, colours: dict[int, Rgb]) -> str:
     number = finding.segment_number
     colour = colours.get(number or 0, (128, 128, 128))
     figures = "".join(
-        _figure(draw(stage, plane, _richest(stage, plane, index, *inner, number), view)) for plane in Plane
+        _figure(draw(stage, plane, _richest(stage, plane, index, *inner, number), view))
+        for plane in useful_planes(stage, start, stop)
     )
     return (
         f"<article><h3>{_chip(colour)}{escape(finding.tracking_id)} "
