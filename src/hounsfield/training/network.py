@@ -1,0 +1,100 @@
+"""The network of a recipe: its full description, and its start from a package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from hounsfield.architectures import architecture, build, load_weights, weights_of
+from hounsfield.errors import PackageInvalid, SettingsError
+from hounsfield.training.recipe import Recipe
+
+_ANSWERS = {"segmentation": "voxels", "detection": "peaks"}
+
+
+def describe(recipe: Recipe) -> dict[str, Any]:
+    """The complete ``[architecture]`` table: what follows from the recipe is filled in.
+
+    Raises
+    ------
+    SettingsError
+        If the network does not answer what the task asks, or a given number disagrees.
+    PackageInvalid
+        If the name or an argument is not known.
+    """
+    table = dict(recipe.architecture)
+    entry = architecture(str(table["name"]))
+    wanted = _ANSWERS.get(recipe.task, "classes")
+    sequence = table["name"] == "cnn-lstm"
+    if (
+        entry.answer != wanted
+        or sequence != (recipe.task == "dynamic")
+        or ("record" in entry.inputs) != (recipe.task == "fusion")
+    ):
+        raise SettingsError(
+            fact=f"the network {table['name']!r} does not fit the task {recipe.task!r}",
+            remedy="choose a network of that task, see docs/how-to/train.md",
+        )
+    follows: dict[str, Any] = {
+        "channels_in": len(recipe.input.channels),
+        "channels_out": recipe.output_channels,
+    }
+    if entry.fixed_window:
+        follows["window"] = list(recipe.window)
+    if recipe.task == "fusion":
+        follows["columns"] = len(recipe.data.record)
+    for key, value in follows.items():
+        if table.setdefault(key, value) != value:
+            raise SettingsError(
+                fact=f"architecture.{key} is {table[key]}, but the rest of the recipe means {value}",
+                remedy=f"leave {key} out",
+            )
+    return table
+
+
+def start(recipe: Recipe, folder: Path) -> nn.Module:
+    """Build the network with seeded weights, or with those of the package to start from.
+
+    Parameters
+    ----------
+    folder
+        The recipe's folder, for a relative package path.
+    """
+    description = describe(recipe)
+    torch.manual_seed(recipe.seed)
+    network = build(description)
+    if recipe.transfer is not None:
+        _transfer(network, recipe, folder)
+    return network
+
+
+def _transfer(network: nn.Module, recipe: Recipe, folder: Path) -> None:
+    from safetensors.torch import load_file
+
+    from hounsfield.packages import open_package
+
+    assert recipe.transfer is not None  # noqa: S101 - the caller asked
+    reference = recipe.transfer.package
+    local = folder / reference
+    package = open_package(str(local) if local.is_dir() else reference)
+    if package.weights_path is None:
+        raise PackageInvalid(
+            fact=f"{package.reference} has no weights to start from",
+            remedy="choose a package with weights.safetensors",
+            path=package.root,
+        )
+    given = load_file(str(package.weights_path))
+    if recipe.transfer.skip_head:
+        own = weights_of(network)
+        fitting = {name: given[name] for name in own if name in given and given[name].shape == own[name].shape}
+        if not fitting:
+            raise PackageInvalid(
+                fact=f"no tensor of {package.reference} fits this network",
+                remedy="use the same [architecture] as the package",
+                path=package.root,
+            )
+        given = own | fitting
+    load_weights(network, given)
