@@ -83,3 +83,70 @@ def train(request: TrainRequest, on_event: OnEvent = silent) -> TrainResult:
         None if package is None else package.root,
         None if package is None else package.digest,
     )
+
+
+@dataclass(frozen=True)
+class SearchRequest:
+    """What to search, where, and for how long.
+
+    Parameters
+    ----------
+    recipe
+        A recipe with a ``[search]`` table.
+    output
+        The search's folder.
+    budget_s
+        Seconds.
+    resume
+        Go on with the search in the folder.
+    """
+
+    recipe: Path
+    output: Path
+    budget_s: float
+    resume: bool = False
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The best values by dotted name, their score, and the report."""
+
+    folder: Path
+    best: dict[str, Any]
+    score: float | None
+    trials: int
+    importance: dict[str, float]
+    report: Path
+
+    def as_dict(self) -> dict[str, Any]:
+        """The result as data, for ``--json``."""
+        return {
+            "folder": str(self.folder),
+            "best": self.best,
+            "score": self.score,
+            "trials": self.trials,
+            "importance": self.importance,
+            "report": str(self.report),
+        }
+
+
+def search(request: SearchRequest, on_event: OnEvent = silent) -> SearchResult:
+    """Search; see :func:`hounsfield.training.search.search` for what it raises."""
+    from hounsfield.training.search import REPORT
+    from hounsfield.training.search import search as run_search
+
+    found = run_search(
+        request.recipe,
+        request.output,
+        request.budget_s,
+        request.resume,
+        lambda message, severity: on_event(Note(message, severity)),
+    )
+    return SearchResult(
+        found.folder,
+        dict(found.best),
+        found.score,
+        len(found.trials),
+        dict(found.importance),
+        found.folder / REPORT,
+    )
