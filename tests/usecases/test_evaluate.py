@@ -196,3 +196,11 @@ def test_real_scans_and_their_labels(tmp_path: Path, shared_data: Path) -> None:
     expected = [dice(array(source / "images" / n) > 150, array(source / "labels" / n) == 1) for n in names]
     assert [case.segments[0].dice for case in result.cases] == pytest.approx(expected, abs=1e-6)
     assert any("label 2" in note for note in result.record.notes)
+
+
+def test_the_scan_itself_tells_what_the_table_does_not() -> None:
+    from hounsfield.usecases.case_scoring import acquired
+    from hounsfield.volume import Acquisition
+
+    told = acquired(Acquisition(sex="F", age_years=61.0, manufacturer="GE"))
+    assert (told["sex"], told["age_years"], told["manufacturer"], told["site"]) == ("F", "61.0", "GE", "")

@@ -27,7 +27,7 @@ from hounsfield.usecases.events import OnEvent, silent
 from hounsfield.usecases.job import Choices
 from hounsfield.usecases.sessions import Sessions
 from hounsfield.usecases.stages import Labelled, Loaded, finished_error, infer_stage, load_stage
-from hounsfield.volume import LabelMap
+from hounsfield.volume import Acquisition, LabelMap
 
 
 class CaseScorer:
@@ -94,7 +94,9 @@ class CaseScorer:
         self.foreign.update(foreign_labels(reference, self._segments))
         self.engine, self.ran_precision = labelled.engine, labelled.precision
         self._keep_if_bad(case, loaded, labelled, reference, scores)
-        return ScoredCase(case.id, case.patient_id, scores, case.columns, seconds, loaded.warnings)
+        told = {name: cell for name, cell in case.columns.items() if cell}
+        columns = {**acquired(loaded.whole.provenance.acquisition), **told}
+        return ScoredCase(case.id, case.patient_id, scores, columns, seconds, loaded.warnings)
 
     def _answer(self, case: Case) -> tuple[Loaded, Labelled]:
         if len(case.images) != 1:
@@ -122,6 +124,20 @@ class CaseScorer:
             heapq.heapreplace(self._heap, item)
         else:
             heapq.heappush(self._heap, item)
+
+
+def acquired(scan: Acquisition) -> dict[str, str]:
+    """What the scan itself says of person and machine, as columns; the table's own cells go first."""
+    facts = {
+        "sex": scan.sex,
+        "age_years": scan.age_years,
+        "manufacturer": scan.manufacturer,
+        "site": scan.institution_hash,
+        "manufacturer_model_name": scan.manufacturer_model_name,
+        "magnetic_field_tesla": scan.magnetic_field_tesla,
+        "convolution_kernel": scan.convolution_kernel,
+    }
+    return {name: "" if value is None else str(value) for name, value in facts.items()}
 
 
 def _in_words(error: HounsfieldError) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import difflib
 import json
 import secrets
 import shutil
@@ -30,9 +31,10 @@ from hounsfield.evaluation.scoring import ScoringRules
 from hounsfield.evaluation.strata import MINIMUM_PATIENTS
 from hounsfield.evaluation.summary import METRICS, ScoredCase, compare_models, summarise
 from hounsfield.packages import ModelPackage, Precision, open_package
-from hounsfield.usecases.case_scoring import CaseScorer
+from hounsfield.usecases.case_scoring import CaseScorer, acquired
 from hounsfield.usecases.events import Note, OnEvent, Progress, silent
 from hounsfield.usecases.job import Choices
+from hounsfield.volume import Acquisition
 
 STRATA = ("sex", "age_years", "manufacturer", "site")
 _USES: Mapping[str, Use] = {"test": "test", "validation": "validation", "val": "validation", "valid": "validation"}
@@ -60,7 +62,7 @@ class EvaluateRequest:
         Matching rule, surface tolerance, consensus.
     strata
         Columns to split by; ``None`` takes those of sex, age_years, manufacturer and site that
-        the table has.
+        the table or the scans' headers tell.
     against
         A second package to compare with, case by case.
     against_choices
@@ -121,7 +123,7 @@ def evaluate(request: EvaluateRequest, on_event: OnEvent = silent) -> EvaluateRe
     package = open_package(request.model)
     other = None if request.against is None else open_package(request.against)
     data = _part(request)
-    strata = _strata(request, data)
+    _demand_strata(request, data)
     _demand_empty(request.output)
     _demand_same_segments(package, other)
     first = _read_all(package, request.choices, data, request, on_event)
@@ -129,7 +131,7 @@ def evaluate(request: EvaluateRequest, on_event: OnEvent = silent) -> EvaluateRe
     if other is not None:
         second = _read_all(other, request.against_choices or request.choices, data, request, on_event)
     on_event(Note(f"summing up {len(first.cases)} cases"))
-    summary = summarise(first.cases, strata, request.seed, request.minimum_patients)
+    summary = summarise(first.cases, _strata(request, first.cases), request.seed, request.minimum_patients)
     comparison = () if second is None else compare_models(first.cases, second.cases, request.seed)
     record = EvaluationRecord(
         model=first.model,
@@ -165,18 +167,20 @@ def _part(request: EvaluateRequest) -> Dataset:
     return data.part(part) if part else data
 
 
-def _strata(request: EvaluateRequest, data: Dataset) -> tuple[str, ...]:
-    known = {name for case in data.cases for name in case.columns}
-    if request.strata is None:
-        return tuple(name for name in STRATA if name in known)
-    for name in request.strata:
+def _demand_strata(request: EvaluateRequest, data: Dataset) -> None:
+    """Refuse a column that neither the table nor a scan's header can have."""
+    known = {name for case in data.cases for name in case.columns} | set(acquired(Acquisition()))
+    for name in request.strata or ():
         if name not in known:
-            import difflib
-
             near = difflib.get_close_matches(name, sorted(known), n=1)
-            hint = f"did you mean {near[0]!r}" if near else f"choose from: {', '.join(sorted(known)) or 'none'}"
+            hint = f"did you mean {near[0]!r}" if near else f"choose from: {', '.join(sorted(known))}"
             raise InputError(f"the table has no column {name!r} to split by", hint, data.path)
-    return request.strata
+
+
+def _strata(request: EvaluateRequest, cases: Sequence[ScoredCase]) -> tuple[str, ...]:
+    if request.strata is not None:
+        return request.strata
+    return tuple(name for name in STRATA if any(case.columns.get(name) for case in cases))
 
 
 def _demand_same_segments(package: ModelPackage, other: ModelPackage | None) -> None:
