@@ -68,7 +68,8 @@ def evaluate(manifest: Manifest, graph: Path, precision: str, data: Path, names:
         labels = clean_up(answer.labels, manifest.output.clean_up)
         seconds = time.perf_counter() - began
         # Same grid: the images of this data set carry inconsistent qform offsets beside their labels.
-        assert labels.array.shape == reference.array.shape
+        if labels.array.shape != reference.array.shape:
+            raise SystemExit(f"{name}: image and label differ in shape")
         depth = "8 bit" if scan.array.dtype == np.uint8 else "16 bit or float"
         for label in (1, 2):
             scores = case_scores(labels, np.asarray(reference.array), label)

@@ -82,7 +82,7 @@ def atlas_path() -> Path:
 def box_around(volume: Volume, centre_mm: tuple[float, float, float]) -> Volume:
     """The box of 40 x 56 x 40 voxels around a point, axes along LPS."""
     geometry, order, flips = volume.geometry.reoriented("LPS")
-    array = np.flip(volume.array.transpose(order), [axis for axis in range(3) if flips[axis]])
+    array = np.flip(volume.array.transpose(order), tuple(axis for axis in range(3) if flips[axis]))
     middle = np.rint(geometry.mm_to_index(centre_mm)).astype(int)
     start = tuple(int(m) - n // 2 for m, n in zip(middle, _BOX_VOXELS, strict=True))
     box = tuple(slice(s, s + n) for s, n in zip(start, _BOX_VOXELS, strict=True))

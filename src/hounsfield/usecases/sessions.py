@@ -52,24 +52,19 @@ class Sessions:
 
 
 def _open(package: ModelPackage, choices: Choices) -> Opened:
-    from hounsfield.inference.engine import LoadSettings, OnnxGraph, engine
-    from hounsfield.inference.head import split_head
+    from hounsfield.inference import LoadSettings, OnnxGraph, engine, load_network
 
     precision = proven_precision(package, choices)
-    graph = OnnxGraph(package.graph_path(precision), quantised=precision == "int8")
     manifest = package.manifest
-    cut = split_head(graph)
-    head = None
-    if cut is not None and cut[1].smaller:
-        graph, head = cut
     settings = LoadSettings(
         precision=precision,
         window=manifest.input.window.shape,
         channels=len(manifest.input.channels),
         threads=choices.threads,
     )
-    session = engine(choices.engine or "openvino").load(graph, settings)
-    return Opened(session, head, manifest.output.classes)
+    graph = OnnxGraph(package.graph_path(precision), quantised=precision == "int8")
+    loaded = load_network(engine(choices.engine or "openvino"), graph, settings)
+    return Opened(loaded.session, loaded.head, manifest.output.classes)
 
 
 def proven_precision(package: ModelPackage, choices: Choices) -> Precision:
