@@ -85,6 +85,26 @@ def test_a_rescale_slope_that_is_no_number(tmp_path: Path) -> None:
         read(spoiled(tmp_path, spoil))
 
 
+@pytest.mark.parametrize("text", ["abc", "nan", "1\\2", "1e999"])
+@pytest.mark.parametrize("keyword", ["RescaleSlope", "RescaleIntercept"])
+def test_a_rescale_that_cannot_be_read_is_never_taken_as_absent(keyword: str, text: str, tmp_path: Path) -> None:
+    def spoil(ds: Dataset) -> None:
+        with pydicom.config.disable_value_validation():
+            ds[keyword] = pydicom.DataElement(keyword, "LO", text)
+
+    with pytest.raises(GeometryRefused, match="rescale slope"):
+        read(spoiled(tmp_path, spoil))
+
+
+def test_a_number_of_frames_that_cannot_be_read(tmp_path: Path) -> None:
+    def spoil(ds: Dataset) -> None:
+        with pydicom.config.disable_value_validation():
+            ds["NumberOfFrames"] = pydicom.DataElement("NumberOfFrames", "LO", "1A")
+
+    with pytest.raises(NothingToRead, match="number of frames is not a number"):
+        read(spoiled(tmp_path, spoil))
+
+
 def test_missing_pixel_data(tmp_path: Path) -> None:
     with pytest.raises(NotReadable, match="no pixel data"):
         read(spoiled(tmp_path, lambda ds: ds.__delattr__("PixelData")))

@@ -68,4 +68,4 @@ def test_every_dicom_file_of_the_shared_data(shared_data: Path) -> None:
     ]
     assert len(paths) > 100
     for path in paths:
-        assert _compare(path) >= 7
+        assert _compare(path) >= 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import struct
@@ -117,23 +118,29 @@ def _split(text: str) -> list[str]:
 
 
 def _numbers(raw: Raw, convert: Callable[[str], Any]) -> list[Any]:
-    """Decimal or integer strings; one that is no number makes the whole value unusable."""
-    parts = raw.value.decode("ascii", "replace").rstrip("\0 ").split("\\")
-    try:
-        return [convert(part) for part in parts if part.strip()]
-    except ValueError:
-        if convert is int:
-            return _integral(parts)
+    """Decimal or integer strings.
+
+    What is no number must not look as if it were absent, for then a default would be taken: it
+    stays as NaN, or as the text where an integer belongs, and is refused where it is needed.
+    """
+    parts = [part.strip() for part in raw.value.decode("ascii", "replace").rstrip("\0 ").split("\\")]
+    if parts == [""]:
         return []
+    try:
+        return [convert(part) for part in parts]
+    except ValueError:
+        numbers = [_float_or_nan(part) for part in parts]
+    if convert is float:
+        return numbers
+    # some writers store integers as "3.0"
+    return [int(number) if number.is_integer() else part for number, part in zip(numbers, parts, strict=True)]
 
 
-def _integral(parts: list[str]) -> list[int]:
-    """Integer strings that some writers store as ``"3.0"``."""
+def _float_or_nan(text: str) -> float:
     try:
-        numbers = [float(part) for part in parts if part.strip()]
+        return float(text)
     except ValueError:
-        return []
-    return [int(n) for n in numbers] if all(n.is_integer() for n in numbers) else []
+        return math.nan
 
 
 def _decode_integers(raw: Raw | None, code: str) -> list[int]:

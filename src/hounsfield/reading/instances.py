@@ -191,9 +191,14 @@ class Frame:
 
     @property
     def rescale(self) -> tuple[float, float]:
-        """(slope, intercept); (1, 0) where there is none. May hold any float."""
-        slope, intercept = self.floats("RescaleSlope", 1), self.floats("RescaleIntercept", 1)
-        return (1.0 if slope is None else slope[0], 0.0 if intercept is None else intercept[0])
+        """(slope, intercept); (1, 0) where there is none, NaN where one is there but unusable."""
+        return self._single("RescaleSlope", 1.0), self._single("RescaleIntercept", 0.0)
+
+    def _single(self, keyword: str, default: float) -> float:
+        if self.get(keyword) is None:
+            return default
+        value = self.floats(keyword, 1)
+        return math.nan if value is None else value[0]
 
 
 def read_in_child(path: Path, limits: Limits) -> dict[str, Any]:

@@ -30,6 +30,8 @@ def split_frames(header: Header) -> tuple[Header, list[Header]]:
         _flatten(item, shared)
     own = header.get("PerFrameFunctionalGroupsSequence", [])
     count = header.get("NumberOfFrames", 1)
+    if not isinstance(count, int):
+        raise Malformed("its number of frames is not a number")
     if not own:
         return rest, [dict(shared) for _ in range(count)] if shared and 0 < count <= 1 else []
     if len(own) != count:
