@@ -30,7 +30,9 @@ def test_keep_largest_each_or_joined() -> None:
 def test_diagonal_neighbours_are_connected() -> None:
     array = np.zeros((3, 3, 3), np.uint8)
     array[0, 0, 0] = array[1, 1, 1] = array[2, 2, 2] = 1
-    cleaned = clean_up(LabelMap(array, Geometry.from_parts((3, 3, 3))), [KeepLargest(step="keep-largest", segments=(1,))])
+    cleaned = clean_up(
+        LabelMap(array, Geometry.from_parts((3, 3, 3))), [KeepLargest(step="keep-largest", segments=(1,))]
+    )
     assert np.array_equal(cleaned.array, array)
 
 

@@ -32,6 +32,7 @@ from hounsfield.inference.whole.working_set import Layout, depth_for
 
 Slab = tuple[int, int, NDArray[np.float32]]
 Read = Callable[[int, int], NDArray[np.float32]]
+_NOTHING: NDArray[np.float32] = np.empty((0, 0, 0, 0), np.float32)
 
 
 @dataclass(frozen=True)
@@ -183,26 +184,32 @@ class WholeRun:
         if stage.normalised:
             self._statistics[stage.target] = ChannelStatistics(target[0])
         piece: Piece | None = None
+        answer: NDArray[Any] | None = None
         built_for: object = None
         for start, stop in slabs(target[1], depth):
             span = reach(stage.stencil, start, stop, self.shapes[stage.sources[0]][1])
             if piece is None or span.variant != built_for:
-                piece = None
+                piece = answer = None  # both hold memory that the next piece can use
+                _give_back_free_memory()
                 piece, built_for = self._compile(stage, span), span.variant
             since = time.perf_counter()
             inputs = {name: self._slab(name, span, read) for name in stage.sources}
             since = self.figures.add("read", since)
             answer = piece.run(inputs)[0]
             since = self.figures.add("network", since)
-            if not final:
+            if final:
+                yield start, stop, float32(answer)
+            else:
                 self._keep(stage, start, answer, pool)
                 self.figures.add("write", since)
-            yield start, stop, answer
+                yield start, stop, _NOTHING
 
     def _compile(self, stage: Stage, span: Reach) -> Piece:
         since = time.perf_counter()
         shapes = {name: self._slab_shape(name, span) for name in stage.sources}
-        spec = PieceSpec(span, shapes, self.settings.storage)
+        channels, _, j, i = self.shapes[stage.target]
+        short = self.settings.precision == "bf16"
+        spec = PieceSpec(span, shapes, (channels, span.stop - span.start, j, i), self.settings.storage, short)
         norms = [op for op in stage.operators if op.kind == NORMALISATION]
         affine = {op.activations[0]: self._affine(op) for op in norms}
         graph = onnx_of(self.network, stage, spec, affine)
@@ -238,12 +245,12 @@ class WholeRun:
         self._kept[name].read(span.low, span.high, slab)
         return slab[None]
 
-    def _keep(self, stage: Stage, start: int, answer: NDArray[np.float32], pool: ThreadPoolExecutor) -> None:
+    def _keep(self, stage: Stage, start: int, answer: NDArray[Any], pool: ThreadPoolExecutor) -> None:
         """Store a slab and take it into the statistics, channel by channel on all threads."""
         kept, statistics = self._kept[stage.target], self._statistics.get(stage.target)
 
         def channel(index: int) -> None:
-            values = answer[index]
+            values = float32(answer[index])
             if statistics is not None:
                 statistics.add(index, values)
             kept.write(slice(index, index + 1), start, to_storage(values, self._dtype)[None])

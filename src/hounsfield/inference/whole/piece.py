@@ -18,28 +18,44 @@ from hounsfield.errors import EngineError, EngineUnavailable
 from hounsfield.inference.whole.network import NORMALISATION, Network, Operator, float32
 from hounsfield.inference.whole.slabs import Reach
 from hounsfield.inference.whole.stages import Stage
+from hounsfield.inference.whole.storage import storage_dtype
 
 Affine = tuple[NDArray[np.float32], NDArray[np.float32]]
-_MIB = 2**20
 
 
 class Piece(Protocol):
-    """A compiled stage: slabs (1, channels, k, j, i) in, one fp32 slab out."""
+    """A compiled stage: slabs (1, channels, k, j, i) in, one slab out, fp32 or bf16."""
 
     precision: str
 
-    def run(self, slabs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        """Run one slab; the answer is only valid until the next call."""
+    def run(self, slabs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+        """Run one slab; the answer (1, channels, k, j, i) is only valid until the next call."""
         ...
 
 
 @dataclass(frozen=True)
 class PieceSpec:
-    """What a piece is built for: shapes of the slabs (channels, k, j, i), their storage type."""
+    """What a piece is built for.
+
+    Parameters
+    ----------
+    reach
+        Which slices it reads and makes.
+    shapes
+        Source → shape (channels, k, j, i) of the slab that is read.
+    answer
+        Shape (channels, k, j, i) of the slab that is made.
+    storage
+        Type in which sources are kept.
+    short
+        Whether the answer is bf16: then the engine needs no fp32 copy of it.
+    """
 
     reach: Reach
     shapes: Mapping[str, tuple[int, int, int, int]]
+    answer: tuple[int, int, int, int]
     storage: str
+    short: bool = False
 
 
 def onnx_of(network: Network, stage: Stage, spec: PieceSpec, affine: Mapping[str, Affine]) -> bytes:
@@ -67,8 +83,9 @@ def onnx_of(network: Network, stage: Stage, spec: PieceSpec, affine: Mapping[str
             build.operator(op, op.attributes)
     if stage.stencil is not None:
         build.stencil(stage.stencil, spec.reach)
-    build.node("Identity", [stage.target], "out")
-    out = helper.make_tensor_value_info("out", kinds["fp32"], None)
+    kind = kinds["bf16"] if spec.short else kinds["fp32"]
+    build.node("Cast" if spec.short else "Identity", [stage.target], "out", to=kind)
+    out = helper.make_tensor_value_info("out", kind, [1, *spec.answer])
     graph = helper.make_graph(build.nodes, "stage", inputs, [out], build.constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", network.opset)])
     model.ir_version = network.ir_version
@@ -122,7 +139,7 @@ class _Builder:
 class OpenVinoPiece:
     """A stage compiled by OpenVINO for the CPU."""
 
-    def __init__(self, graph: bytes, precision: str, threads: int, shapes: PieceSpec) -> None:
+    def __init__(self, graph: bytes, precision: str, threads: int, spec: PieceSpec) -> None:
         core = _openvino_core()
         import openvino
 
@@ -142,20 +159,21 @@ class OpenVinoPiece:
             ) from error
         self.precision = _PRECISIONS[compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()]
         self._request = compiled.create_infer_request()
+        self._answer = np.empty((1, *spec.answer), storage_dtype("bf16" if spec.short else "fp32"))
+        self._request.set_output_tensor(0, _openvino_tensor(openvino, self._answer))
 
-    def run(self, slabs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        """Run one slab; the answer is OpenVINO's own buffer, valid until the next call."""
-        for name, slab in slabs.items():
-            self._request.set_tensor(f"in:{name}", _openvino_tensor(self._openvino, slab))
+    def run(self, slabs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+        """Run one slab; the answer lies in one buffer that the next call fills again."""
         try:
+            for name, slab in slabs.items():
+                self._request.set_tensor(f"in:{name}", _openvino_tensor(self._openvino, slab))
             self._request.infer()
         except RuntimeError as error:
             raise EngineError(
                 f"OpenVINO failed on a slab ({str(error).splitlines()[-1][:200]})",
                 "give more memory, or another engine",
             ) from error
-        answer: NDArray[np.float32] = self._request.get_output_tensor(0).data
-        return answer
+        return self._answer
 
 
 class OnnxRuntimePiece:
@@ -163,12 +181,12 @@ class OnnxRuntimePiece:
 
     precision = "fp32"
 
-    def __init__(self, graph: bytes, precision: str, threads: int, shapes: PieceSpec) -> None:
+    def __init__(self, graph: bytes, precision: str, threads: int, spec: PieceSpec) -> None:
         try:
             import onnxruntime
         except ImportError as error:
             raise EngineUnavailable("ONNX Runtime is not installed", "pip install 'hounsfield[ort]'") from error
-        if precision != "fp32" or shapes.storage == "bf16":
+        if precision != "fp32" or spec.storage == "bf16":
             raise EngineUnavailable(
                 f"ONNX Runtime runs the whole-volume mode in fp32 with fp32 or fp16 storage, not {precision}",
                 "choose precision fp32, or the engine openvino",
@@ -180,7 +198,7 @@ class OnnxRuntimePiece:
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
-    def run(self, slabs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+    def run(self, slabs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
         """Run one slab."""
         answer: NDArray[np.float32] = self._session.run(None, {f"in:{name}": slab for name, slab in slabs.items()})[0]
         return answer

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from hounsfield.errors import SettingsError
 from hounsfield.inference.deciding import Decider, Decision
 from hounsfield.inference.head import Head
+from hounsfield.inference.host import HostArrays
 from hounsfield.inference.labelling import AxisMap, Labeller
 from hounsfield.inference.sliding_window import Progress
 from hounsfield.inference.whole.execute import Figures, WholeRun, WholeSettings
@@ -88,7 +89,7 @@ def segment_whole(
     axes = [AxisMap.between(n, b, m) for n, b, m in zip(prepared.shape, before, outer, strict=True)]
     maps = (axes[0], axes[1], axes[2])
     view = source_view(labels, prepared)
-    labeller = Labeller(windows, maps, Decider(rule, head), view, 1 << 15)
+    labeller = Labeller(windows, maps, Decider(rule, head), view, 1 << 15, HostArrays())
     held: NDArray[np.float32] | None = None
     reader = _Reader(prepared, grid, before, pad_value)
     for index, (start, _, answer) in enumerate(run.run(reader, on_progress)):

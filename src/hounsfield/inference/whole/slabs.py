@@ -59,7 +59,11 @@ def reach(stencil: Operator | None, start: int, stop: int, size: int) -> Reach:
 
 def slabs(length: int, depth: int) -> Iterator[tuple[int, int]]:
     """[start, stop) of slabs of at most ``depth`` slices, as equal as possible."""
-    count = max(1, math.ceil(length / max(1, depth)))
-    each = math.ceil(length / count)
+    each = even_depth(length, depth)
     for start in range(0, length, each):
         yield start, min(start + each, length)
+
+
+def even_depth(length: int, depth: int) -> int:
+    """The depth of slabs of at most ``depth`` slices that share ``length`` as equally as possible."""
+    return math.ceil(length / max(1, math.ceil(length / max(1, depth))))

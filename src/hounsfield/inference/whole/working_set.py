@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hounsfield.inference.whole.network import Network, TensorShape
-from hounsfield.inference.whole.slabs import reach, slabs
+from hounsfield.inference.whole.slabs import even_depth, reach, slabs
 from hounsfield.inference.whole.stages import Stage
 
 _ITEMSIZE = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 2}
-_GRAPH_COPIES = 4
+_GRAPH_COPIES = 7
 _SCRATCH_BYTES_PER_THREAD = 4 << 20
 
 
@@ -59,7 +59,7 @@ def working_set(
 ) -> WorkingSet:
     """The working set of a stage for slabs of ``depth`` output slices."""
     target = shapes[stage.target]
-    depth = min(depth, target[1])
+    depth = even_depth(target[1], depth)
     inside = shapes[stage.sources[0]][1]
     spans = [reach(stage.stencil, start, stop, inside) for start, stop in _typical(target[1], depth)]
     read = max(span.high - span.low for span in spans)
@@ -71,12 +71,15 @@ def working_set(
     )
     joined = sum(math.prod(shapes[name][2:]) * shapes[name][0] for name in stage.sources) * read * compute
     copies = (1 if stage.operators else 0) + (1 if len(stage.sources) > 1 else 0) + 1
+    converted = joined * 4 // compute if stored != 4 and layout.storage != layout.precision else 0
     out = target[0] * depth * plane
-    grown = 2 if stage.stencil is not None and stage.stencil.kind == "ConvTranspose" else 1
+    own_copies = 2 if layout.precision == "fp32" else 1
     scratch = layout.threads * (min(depth * plane * stored, out * stored) + _SCRATCH_BYTES_PER_THREAD)
     constants = [*stage.operators, *([stage.stencil] if stage.stencil is not None else [])]
     weights = sum(array.nbytes for op in constants for array in op.constants.values())
-    return WorkingSet(buffers, joined * copies + out * compute * grown, out * 4, scratch, weights * _GRAPH_COPIES)
+    engine = joined * copies + converted + out * compute * own_copies
+    answer = out * (2 if layout.precision == "bf16" else 4)
+    return WorkingSet(buffers, engine, answer, scratch, weights * _GRAPH_COPIES)
 
 
 def depth_for(
