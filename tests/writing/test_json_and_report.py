@@ -148,7 +148,7 @@ def test_slivers_are_left_out_but_never_every_plane() -> None:
     stage = Stage.of(Volume(labels.array, thin), labels)
     assert useful_planes(stage, (0, 0, 0), thin.shape) == (Plane.AXIAL,)
     assert useful_planes(stage, (0, 90, 90), (2, 100, 100)) == tuple(Plane)
-    assert len(useful_planes(stage, (0, 5, 0), (1, 6, 200))) == 1
+    assert Plane.AXIAL in useful_planes(stage, (0, 5, 0), (1, 6, 200))
 
 
 def test_window_follows_the_quantity() -> None:
