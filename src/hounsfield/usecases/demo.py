@@ -1,7 +1,7 @@
 """A real model reads a real brain: the ICBM-152 average, as two DICOM series of one study.
 
 The scan comes with the nilearn wheel (``pip install --no-deps nilearn``), so that it reaches a
-fresh machine from a package registry. The two boxes around the hippocampi, at (±28, -21, -15) mm
+fresh machine from a package registry. The two boxes around the hippocampi, at (±28, -22, -13) mm
 in the atlas's RAS space, are written as DICOM MR so that the answer can be standard DICOM.
 """
 
@@ -23,8 +23,8 @@ from hounsfield.volume import Geometry, Volume
 
 MODEL: Final = "hippocampus-mr"
 _FILE: Final = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
-_BOX_VOXELS: Final = (40, 56, 40)
-_CENTRES_LPS_MM: Final = {"right": (-28.0, 21.0, -15.0), "left": (28.0, 21.0, -15.0)}
+_BOX_VOXELS: Final = (48, 60, 42)
+_CENTRES_LPS_MM: Final = {"right": (-28.0, 22.0, -13.0), "left": (28.0, 22.0, -13.0)}
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def atlas_path() -> Path:
 
 
 def box_around(volume: Volume, centre_mm: tuple[float, float, float]) -> Volume:
-    """The box of 40 x 56 x 40 voxels around a point, axes along LPS."""
+    """The box of 48 x 60 x 42 voxels around a point, axes along LPS."""
     geometry, order, flips = volume.geometry.reoriented("LPS")
     array = np.flip(volume.array.transpose(order), tuple(axis for axis in range(3) if flips[axis]))
     middle = np.rint(geometry.mm_to_index(centre_mm)).astype(int)
