@@ -15,7 +15,9 @@ from hounsfield.evaluation import ClassCases, ScanDetections, cpm_interval, froc
 from hounsfield.evaluation.detection import CPM_RATES
 from hounsfield.evaluation.figures import Bar, Curve, Frame, curve_plot, interval_plot, nice_ticks, point_plot
 from hounsfield.evaluation.pictures import FOUND_RGB, REFERENCE_RGB, draw_case
+from hounsfield.evaluation.record import class_scores
 from hounsfield.evaluation.score_sections import class_section, detection_section
+from hounsfield.packages.evidence import Score
 from hounsfield.volume import Geometry, LabelMap, Volume
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -126,6 +128,12 @@ def test_a_class_in_one_section() -> None:
     assert "<x>" not in text
     assert f"{summary.auc.mean:.3f}" in text
     assert summary.as_dict()["points"][0]["name"] == "chosen"
+    scores = class_scores(summary)
+    assert {(s["metric"], s["stratum"]) for s in scores} >= {
+        ("pneumonia <x> AUC", "all"),
+        ("pneumonia <x> AUC", "site=north"),
+    }
+    assert all(Score.model_validate(score) for score in scores)
 
 
 def test_one_class_only_and_scores_that_are_no_probabilities() -> None:

@@ -62,7 +62,7 @@ def test_figures_are_those_of_the_arrays_and_evidence_reads_back(tmp_path: Path,
     assert evidence.details["model"]["ran_precision"] == "fp32"
     assert evidence.cost.seconds_per_case > 0
     text = path.read_text()
-    assert "c00" not in text, "no case is named in what goes into a package"
+    assert '"c00"' not in text, "no case is named in what goes into a package"
     assert "p00" not in text
     report = result.outputs["report"].read_text(encoding="utf-8")
     assert report.count("<img ") == 6
@@ -107,8 +107,11 @@ def test_annotators_give_the_reference_and_stand_beside_the_model(tmp_path: Path
 def test_two_packages_are_compared_on_the_same_cases(
     tmp_path: Path, package: ModelPackage, poorer: ModelPackage
 ) -> None:
-    table = make_dataset(tmp_path, 6)
+    table = make_dataset(tmp_path, 7)
+    (tmp_path / "image06.nii.gz").write_bytes(b"no image")
     result = evaluate(EvaluateRequest(package.root, table, tmp_path / "out", against=poorer.root, worst=0))
+    assert [one.case_id for one in result.record.compared_failed] == ["c06"]
+    assert '"c06"' not in result.outputs["evidence"].read_text(), "no case is named in what goes into a package"
     alone = evaluate(EvaluateRequest(poorer.root, table, tmp_path / "alone", worst=2))
     by_metric = {kind.key: comparison for _, kind, _, comparison, _ in result.record.comparison}
     gap = np.mean([c.segments[0].dice for c in result.cases]) - np.mean([c.segments[0].dice for c in alone.cases])

@@ -100,7 +100,7 @@ def show_evaluation(result: EvaluateResult) -> None:
                 console.print(f"{escape(segment.label)} {line.band}: {found}", highlight=False)
     scored = f"{record.summary.cases} of {record.data.cases} cases, {record.summary.patients} patients"
     console.print(f"{scored}; ran {record.model.ran_precision} on {escape(record.model.engine)}", highlight=False)
-    for one in record.failed:
+    for one in (*record.failed, *record.compared_failed):
         told = f"[red]failed[/] {escape(one.case_id)}: {one.error}: {escape(one.message)}"
         console.print(told, highlight=False, soft_wrap=True)
     for kind, path in result.outputs.items():

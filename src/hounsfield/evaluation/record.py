@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, Literal
 
 from hounsfield.errors import InputError
 from hounsfield.evaluation.bootstrap import Interval
+from hounsfield.evaluation.class_summary import ClassSummary
 from hounsfield.evaluation.comparison import Comparison
 from hounsfield.evaluation.scoring import ScoredSegment, ScoringRules
 from hounsfield.evaluation.summary import MetricKind, SegmentationSummary
@@ -89,6 +91,7 @@ class EvaluationRecord:
     notes: tuple[str, ...] = ()
     compared_with: EvaluatedModel | None = None
     comparison: tuple[ComparedRow, ...] = ()
+    compared_failed: tuple[FailedCase, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as data for JSON, failed cases by name included."""
@@ -114,7 +117,8 @@ class EvaluationRecord:
             {"segment": s.number, "metric": kind.name, "cases": cases, **found.as_dict(), "p_value_holm": adjusted}
             for s, kind, cases, found, adjusted in self.comparison
         ]
-        return {"with": asdict(self.compared_with), "rows": rows}
+        failed = [asdict(one) for one in self.compared_failed]
+        return {"with": asdict(self.compared_with), "rows": rows, "failed": failed}
 
 
 def rules_as_dict(rules: ScoringRules) -> dict[str, Any]:
@@ -154,9 +158,10 @@ def evidence_bytes(record: EvaluationRecord) -> bytes:
         )
     details = record.as_dict()
     failed = details.pop("failed")
-    details["failed_by_error"] = {
-        kind: sum(f["error"] == kind for f in failed) for kind in {f["error"] for f in failed}
-    }
+    details["failed_by_error"] = dict(Counter(one["error"] for one in failed))
+    if details["comparison"] is not None:
+        others = details["comparison"].pop("failed")
+        details["comparison"]["failed_by_error"] = dict(Counter(one["error"] for one in others))
     table = {
         "format": 1,
         "precision": record.model.precision,
@@ -183,36 +188,51 @@ def evidence_bytes(record: EvaluationRecord) -> bytes:
 
 def _scores(summary: SegmentationSummary) -> Iterator[dict[str, Any] | None]:
     for row in summary.metrics:
-        yield _score(row.name, row.segment, "all", row.mean, row.unit)
+        yield _score(row.name, row.segment.number, "all", row.mean, row.unit)
         if row.metric == "hd95":
-            yield _score("HD95 median", row.segment, "all", row.median, row.unit)
+            yield _score("HD95 median", row.segment.number, "all", row.median, row.unit)
     for segment, table in summary.lesions:
         for line in table.rows:
             rates = {"sensitivity": line.sensitivity, "precision": line.precision, "F1": line.f1, "Dice": line.dice}
             for name, interval in rates.items():
                 n = {"sensitivity": line.reference, "Dice": line.reference, "precision": line.found}.get(name)
-                yield _score(f"lesion {name}", segment, line.band, interval, "1", n)
-        yield _score("false lesions per case", segment, "all", table.false_per_case, "1")
+                yield _score(f"lesion {name}", segment.number, line.band, interval, "1", n)
+        yield _score("false lesions per case", segment.number, "all", table.false_per_case, "1")
     for entry in summary.presence:
-        yield _score("presence sensitivity", entry.segment, "all", entry.sensitivity, "1")
-        yield _score("presence specificity", entry.segment, "all", entry.specificity, "1")
+        yield _score("presence sensitivity", entry.segment.number, "all", entry.sensitivity, "1")
+        yield _score("presence specificity", entry.segment.number, "all", entry.specificity, "1")
     for agreed in summary.agreement:
         pair = (agreed.agreement.between, agreed.agreement.with_model)
         for name, interval in zip(("Dice between annotators", "Dice with annotators"), pair, strict=True):
-            yield _score(name, agreed.segment, agreed.band, interval, "1")
+            yield _score(name, agreed.segment.number, agreed.band, interval, "1")
     for segment, strata in summary.strata:
         for stratum in strata.rows:
-            yield _score(strata.metric, segment, f"{strata.column}={stratum.value}"[:64], stratum.interval, "1")
+            yield _score(strata.metric, segment.number, f"{strata.column}={stratum.value}"[:64], stratum.interval, "1")
+
+
+def class_scores(summary: ClassSummary, segment: int | None = None) -> list[dict[str, Any]]:
+    """A class's figures as the ``scores`` of an evidence file; strata that got a figure included."""
+    rows = [(f"{summary.name} AUC", "all", summary.auc)]
+    if summary.calibration is not None:
+        rows.append((f"{summary.name} Brier score", "all", summary.calibration.brier))
+        rows.append((f"{summary.name} calibration error", "all", summary.calibration.ece))
+    for point in summary.points:
+        rates = {"sensitivity": point.sensitivity, "specificity": point.specificity, "PPV": point.ppv, "NPV": point.npv}
+        rows += [(f"{summary.name} {rate} ({point.name})", "all", found) for rate, found in rates.items()]
+    for table in summary.strata:
+        rows += [(f"{summary.name} AUC", f"{table.column}={row.value}", row.interval) for row in table.rows]
+    scores = [_score(metric[:64], segment, stratum[:64], found, "1") for metric, stratum, found in rows]
+    return [score for score in scores if score is not None]
 
 
 def _score(
-    metric: str, segment: ScoredSegment, stratum: str, interval: Interval | None, unit: str, n: int | None = None
+    metric: str, segment: int | None, stratum: str, interval: Interval | None, unit: str, n: int | None = None
 ) -> dict[str, Any] | None:
     if interval is None or not all(math.isfinite(v) for v in (interval.mean, interval.low, interval.high)):
         return None
     return {
         "metric": metric,
-        "segment": segment.number,
+        **({} if segment is None else {"segment": segment}),
         "stratum": stratum,
         "n": interval.cases if n is None else n,
         "value": interval.mean,

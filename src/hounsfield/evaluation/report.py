@@ -22,7 +22,7 @@ from hounsfield.evaluation.figures import (
 )
 from hounsfield.evaluation.lesion_tables import LesionTable
 from hounsfield.evaluation.pictures import Picture
-from hounsfield.evaluation.record import EvaluationRecord, rules_as_dict
+from hounsfield.evaluation.record import EvaluationRecord, FailedCase, rules_as_dict
 from hounsfield.evaluation.scoring import ScoredSegment
 from hounsfield.evaluation.strata import StrataTable
 from hounsfield.evaluation.summary import ScoredCase
@@ -125,14 +125,19 @@ def _effort(record: EvaluationRecord) -> str:
 def _failed(record: EvaluationRecord) -> str:
     if not record.failed:
         return ""
-    rows = [[one.case_id, one.error, one.message] for one in record.failed]
-    count = f"{len(rows)} of {record.data.cases} cases gave no score"
-    shown_below = "They are in no figure below, which hold for the others only."
+    count = f"{len(record.failed)} of {record.data.cases} cases gave no score"
     return (
-        f"<section class='bad'><h2>{count}</h2><p>{shown_below}</p>"
-        + table(("case", "error", "what happened"), rows, left=(1, 2))
+        f"<section class='bad'><h2>{count}</h2>"
+        + _failed_table("They are in no figure below, which hold for the others only:", record.failed)
         + "</section>"
     )
+
+
+def _failed_table(lead: str, failed: Sequence[FailedCase]) -> str:
+    if not failed:
+        return ""
+    rows = [[one.case_id, one.error, one.message] for one in failed]
+    return f"<p>{escape(lead)}</p>" + table(("case", "error", "what happened"), rows, left=(1, 2))
 
 
 def _metrics(record: EvaluationRecord, cases: Sequence[ScoredCase]) -> str:
@@ -309,7 +314,9 @@ def _comparison(record: EvaluationRecord) -> str:
         + f"<p>{escape(record.model.reference)} ({escape(record.model.precision)}) minus the other, on the cases that "
         "both answered with a finite value.</p>"
         + table(("segment", "metric", "cases", "difference", "p", "p (Holm)"), rows, left=(1,))
-        + f"<p class='quiet'>Two-sided {escape('; '.join(tests))}.</p></section>"
+        + f"<p class='quiet'>Two-sided {escape('; '.join(tests))}.</p>"
+        + _failed_table(f"{record.compared_with.reference} gave no score for", record.compared_failed)
+        + "</section>"
     )
 
 

@@ -96,8 +96,8 @@ class EvaluateResult:
 
     @property
     def succeeded(self) -> bool:
-        """Whether every case was scored."""
-        return not self.record.failed
+        """Whether every case was scored, by both models where two are compared."""
+        return not self.record.failed and not self.record.compared_failed
 
     def as_dict(self) -> dict[str, Any]:
         """The outcome as data, for ``--json``."""
@@ -143,9 +143,10 @@ def evaluate(request: EvaluateRequest, on_event: OnEvent = silent) -> EvaluateRe
         summary=summary,
         failed=first.failed,
         effort=_effort(first.cases),
-        notes=(*_notes(first), *_second_notes(second)),
+        notes=tuple(_notes(first)),
         compared_with=None if second is None else second.model,
         comparison=comparison,
+        compared_failed=() if second is None else second.failed,
     )
     return _write(record, first, request.output, on_event)
 
@@ -269,13 +270,6 @@ def _notes(read: _Read) -> Iterator[str]:
             seen[warning] = seen.get(warning, 0) + 1
     for warning, count in sorted(seen.items(), key=lambda item: -item[1])[:10]:
         yield f"{count} {'case' if count == 1 else 'cases'}: {warning}"
-
-
-def _second_notes(second: _Read | None) -> tuple[str, ...]:
-    if second is None or not second.failed:
-        return ()
-    names = ", ".join(one.case_id for one in second.failed[:10])
-    return (f"{second.model.reference} gave no score for {len(second.failed)} of the cases: {names}",)
 
 
 def _write(record: EvaluationRecord, read: _Read, output: Path, on_event: OnEvent) -> EvaluateResult:
