@@ -2,7 +2,7 @@
 
 from hounsfield.reading.formats import ArchiveReader, FormatReader, Found
 from hounsfield.reading.limits import Limits
-from hounsfield.reading.scan import load, read, scan
+from hounsfield.reading.scan import load, read, scan, scan_files
 from hounsfield.reading.series import Contents, Issue, Series, SeriesKind, Skipped
 
 __all__ = [
@@ -18,4 +18,5 @@ __all__ = [
     "load",
     "read",
     "scan",
+    "scan_files",
 ]

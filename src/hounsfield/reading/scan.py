@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,6 +61,19 @@ def scan(path: str | Path, *, limits: Limits | None = None) -> Contents:
     except BaseException:
         workspace.cleanup()
         raise
+
+
+def scan_files(files: Sequence[Path], *, source: Path, limits: Limits | None = None) -> Contents:
+    """Find every series in the given files, as :func:`scan` does in a folder.
+
+    Parameters
+    ----------
+    files
+        Files that are no archives, for instance ``Series.files`` of an earlier scan.
+    source
+        What the user gave, for messages.
+    """
+    return _scan_list(source, sorted(files), Limits() if limits is None else limits, None)
 
 
 def load(series: Series, *, repair: bool = False, limits: Limits | None = None) -> Volume | TimeSeries:
@@ -130,10 +143,16 @@ def _error(series: Series, issue: Issue, others: int) -> InputError:
 def _scan_files(
     source: Path, root: Path, limits: Limits, workspace: tempfile.TemporaryDirectory[str] | None
 ) -> Contents:
+    return _scan_list(source, _files(source, root, limits), limits, workspace)
+
+
+def _scan_list(
+    source: Path, files: Sequence[Path], limits: Limits, workspace: tempfile.TemporaryDirectory[str] | None
+) -> Contents:
     claimed: dict[str, list[Path]] = {}
     skipped: list[Skipped] = []
     available = {reader.name: reader for reader in readers()}
-    for path in _files(source, root, limits):
+    for path in files:
         reader = _claimant(path, available)
         if reader is None:
             skipped.append(Skipped(path, "not a format that is read here"))
