@@ -10,6 +10,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from hounsfield.version import __version__
+
 if TYPE_CHECKING:
     from hounsfield.errors import HounsfieldError
     from hounsfield.packages import ModelPackage, open_package
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from hounsfield.usecases.run import RunRequest, RunResult, run
     from hounsfield.volume import Geometry, LabelMap, TimeSeries, Volume
 
-__version__ = "0.1.0"
 
 _HOMES = {
     "HounsfieldError": "hounsfield.errors",

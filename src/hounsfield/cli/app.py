@@ -12,13 +12,13 @@ from typing import Annotated
 
 import typer
 
-from hounsfield import __version__
 from hounsfield.cli import models, package
 from hounsfield.cli.demo import demo
 from hounsfield.cli.doctor import doctor
 from hounsfield.cli.inspect import inspect
 from hounsfield.cli.run import run
 from hounsfield.errors import HounsfieldError
+from hounsfield.version import __version__
 
 app = typer.Typer(
     name="hounsfield",

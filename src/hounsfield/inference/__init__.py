@@ -13,6 +13,7 @@ from hounsfield.inference.engine import (
 )
 from hounsfield.inference.head import Head, split_head
 from hounsfield.inference.loading import Loaded, load_network
+from hounsfield.inference.parts import segment_in_parts, split_layers
 from hounsfield.inference.sliding_window import RunSettings, Segmented, segment, walk_order
 from hounsfield.inference.windows import WindowGrid, importance, starts
 
@@ -35,7 +36,9 @@ __all__ = [
     "importance",
     "load_network",
     "segment",
+    "segment_in_parts",
     "split_head",
+    "split_layers",
     "starts",
     "walk_order",
 ]

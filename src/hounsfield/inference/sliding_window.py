@@ -6,7 +6,6 @@ classes: only what later windows still touch is held, finished boxes become labe
 
 from __future__ import annotations
 
-import mmap
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -26,6 +25,7 @@ from hounsfield.inference.labelling import AxisMap, Labeller
 from hounsfield.inference.windows import WindowGrid, importance
 from hounsfield.packages.manifest import WindowSpec
 from hounsfield.preparing import Prepared, source_view
+from hounsfield.preparing.mapped import release
 from hounsfield.volume import LabelMap
 
 Progress = Callable[[int, int], None]
@@ -269,8 +269,8 @@ class _Run:
             self._labeller(sums, first, index)
 
     def _layer_done(self, layer: int, on_slab: SlabDone | None) -> None:
-        for array in (self._labels, self._prepared.stored, *(channel.array for channel in self._prepared.channels)):
-            _release(array)
+        for array in (self._labels, self._prepared.stored, *self._prepared.voxels):
+            release(array)
         if on_slab is not None and layer in self._wanted:
             low = self._labeller.finished(layer - 1) if layer else 0
             on_slab(self._order[0], low, self._labeller.finished(layer))
@@ -291,16 +291,3 @@ def _checked(out: NDArray[Any], prepared: Prepared) -> NDArray[Any]:
             remedy="give an array of unsigned integers of the scan's shape",
         )
     return out
-
-
-def _release(array: NDArray[Any] | None) -> None:
-    """Let the pages of a file-backed array go; they come back from the file when they are touched."""
-    part: Any = array
-    while part is not None and not isinstance(part, np.memmap):
-        part = getattr(part, "base", None)
-    if part is not None and part.mode in ("r", "r+", "w+"):  # in mode "c" changes would be lost
-        base: Any = part
-        while base is not None and not isinstance(base, mmap.mmap):
-            base = getattr(base, "base", None)
-        if base is not None:
-            base.madvise(mmap.MADV_DONTNEED)

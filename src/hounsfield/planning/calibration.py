@@ -24,7 +24,7 @@ _PROCESS_BYTES = (20 * 2**20, 8 * 2**30)
 
 @dataclass(frozen=True)
 class CalibrationKey:
-    """What a measurement depends on; ``window`` is (k, j, i)."""
+    """What a measurement depends on; ``window`` is (k, j, i), ``accumulate`` says whether the head is cut off."""
 
     package_digest: str
     engine: str
@@ -34,6 +34,7 @@ class CalibrationKey:
     threads: int
     window: tuple[int, int, int]
     batch: int = 1
+    accumulate: str = "auto"
 
     @property
     def file_name(self) -> str:

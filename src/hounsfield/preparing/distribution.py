@@ -14,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hounsfield.errors import InputError
+from hounsfield.preparing.mapped import release
 
 Floats = NDArray[np.float64]
 Mapping = Callable[[Floats], Floats]
 
 _DIGIT_BITS = 16
+_RELEASE_EVERY = 16
 
 
 class Distribution(Protocol):
@@ -60,6 +62,11 @@ def _planes(array: NDArray[Any], padding: NDArray[np.bool_] | None) -> Iterator[
     for index in range(array.shape[0]):
         plane = array[index]
         yield plane.ravel() if padding is None else plane[~padding[index]]
+        if index % _RELEASE_EVERY == _RELEASE_EVERY - 1:
+            release(array)
+            release(padding)
+    release(array)
+    release(padding)
 
 
 def _empty() -> InputError:

@@ -14,6 +14,7 @@ from hounsfield.errors import GeometryRefused, InputError
 from hounsfield.packages.manifest import InputSpec
 from hounsfield.preparing.distribution import distribution
 from hounsfield.preparing.intensity import Chain, decide
+from hounsfield.preparing.mapped import release
 from hounsfield.preparing.prepared import Channel, Prepared
 from hounsfield.preparing.steps import Orient, Resample
 from hounsfield.volume import Geometry, Volume
@@ -99,6 +100,8 @@ def _store(prepared: Prepared, folder: Path | None) -> NDArray[np.float32]:
     for start in range(0, slices, depth):
         stop = min(slices, start + depth)
         out[:, start:stop] = prepared.read((slice(start, stop), slice(0, rows), slice(0, columns)))
+        for array in (out, *prepared.voxels):
+            release(array)
     return out
 
 

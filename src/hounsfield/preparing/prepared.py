@@ -96,6 +96,12 @@ class Prepared:
         return (self.orient,) if self.resample is None else (self.orient, self.resample)
 
     @property
+    def voxels(self) -> tuple[NDArray[Any], ...]:
+        """The scans' own arrays (and paddings), as they are read from."""
+        paddings = (channel.padding for channel in self.channels if channel.padding is not None)
+        return (*(channel.array for channel in self.channels), *paddings)
+
+    @property
     def oriented(self) -> Geometry:
         """The scan's grid after turning, before resampling."""
         return self.orient.geometry(self.source)

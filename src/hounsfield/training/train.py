@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from hounsfield import __version__
 from hounsfield.architectures import load_weights, weights_of
 from hounsfield.errors import OutputError, OutputExists, TrainingError
 from hounsfield.training.checkpoints import read_tensors, write_bytes, write_tensors, write_text
@@ -30,6 +29,7 @@ from hounsfield.training.processes import Group, joined
 from hounsfield.training.recipe import Recipe
 from hounsfield.training.recipe_text import recipe_digest
 from hounsfield.training.state import State
+from hounsfield.version import __version__
 
 PLAN = "plan.json"
 WEIGHTS = "weights.safetensors"

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
-from hounsfield import __version__
 from hounsfield.planning.machine import Machine, read_machine
 from hounsfield.planning.units import format_bytes
 from hounsfield.plugins import registry
 from hounsfield.settings import Settings, load_settings
+from hounsfield.version import __version__
 
 State = Literal["ok", "missing", "note"]
 

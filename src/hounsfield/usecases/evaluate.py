@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-from hounsfield import __version__
 from hounsfield.errors import InputError, NothingToRead, OutputError, OutputExists
 from hounsfield.evaluation.dataset import Dataset, content_digest, read_dataset
 from hounsfield.evaluation.record import (
@@ -34,6 +33,7 @@ from hounsfield.packages import ModelPackage, Precision, open_package
 from hounsfield.usecases.case_scoring import CaseScorer, acquired
 from hounsfield.usecases.events import Note, OnEvent, Progress, silent
 from hounsfield.usecases.job import Choices
+from hounsfield.version import __version__
 from hounsfield.volume import Acquisition
 
 STRATA = ("sex", "age_years", "manufacturer", "site")

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from hounsfield import __version__
 from hounsfield.errors import GeometryRefused, HounsfieldError, PackageInvalid
 from hounsfield.findings import CodedConcept, Segment
 from hounsfield.findings.measuring import measure_segments
@@ -27,6 +26,7 @@ from hounsfield.reading import Series, load
 from hounsfield.usecases.events import Note, OnEvent, Progress
 from hounsfield.usecases.job import Choices, SeriesResult
 from hounsfield.usecases.sessions import Sessions
+from hounsfield.version import __version__
 from hounsfield.volume import LabelMap, TimeSeries, Volume
 
 
