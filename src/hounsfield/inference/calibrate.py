@@ -1,0 +1,207 @@
+"""Measure what a graph takes in an engine: in a process of its own, so that its peak is its own.
+
+    python -m hounsfield.inference.calibrate '{"graph": ..., "engine": ...}'
+
+prints one line of JSON. ``calibrate`` starts that process, and ``calibrated`` keeps its answer.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hounsfield.errors import EngineError, HounsfieldError, OutputError
+from hounsfield.inference.engine import LoadSettings, OnnxGraph, engine
+from hounsfield.inference.loading import load_network
+from hounsfield.planning.calibration import Calibration, CalibrationKey, load, plausible, save
+from hounsfield.planning.graph import GraphCost
+
+_TIMED = 3
+_LONGEST_SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class Measurable:
+    """What is to be measured.
+
+    Parameters
+    ----------
+    graph
+        The ONNX file.
+    channels
+        Its input channels.
+    quantised
+        Whether it is an int8 graph.
+    requests
+        Windows under way at once, as the run will have.
+    """
+
+    graph: Path
+    channels: int = 1
+    quantised: bool = False
+    requests: int = 2
+
+
+def calibrated(
+    what: Measurable, key: CalibrationKey, cost: GraphCost, folder: Path, measure: bool = True
+) -> Calibration | None:
+    """The calibration from the cache, or measured now and kept.
+
+    Parameters
+    ----------
+    cost
+        What the graph alone says; a record that cannot be true of it is measured again.
+    folder
+        The cache, ``settings.home / "calibration"``. If it cannot be written the answer is
+        given all the same.
+    measure
+        False only looks into the cache.
+
+    Raises
+    ------
+    EngineError
+        If the engine cannot run the graph at all.
+    """
+    record = load(key, folder)
+    if record is not None and plausible(record, cost):
+        return record
+    if not measure:
+        return None
+    record = calibrate(what, key)
+    with suppress(OutputError):  # a cache that cannot be kept only costs the time to measure again
+        save(record, folder)
+    return record
+
+
+def calibrate(what: Measurable, key: CalibrationKey, seconds: float = _LONGEST_SECONDS) -> Calibration:
+    """Load the graph in a child process, run a few windows, and give what it took.
+
+    Raises
+    ------
+    EngineError
+        If the engine cannot load or run the graph, or takes longer than ``seconds``.
+    """
+    task = {
+        "graph": str(what.graph),
+        "channels": what.channels,
+        "quantised": what.quantised,
+        "requests": what.requests,
+        "engine": key.engine,
+        "precision": key.precision,
+        "device": key.device,
+        "threads": key.threads,
+        "window": list(key.window),
+        "batch": key.batch,
+        "accumulate": key.accumulate,
+    }
+    command = [sys.executable, "-m", "hounsfield.inference.calibrate", json.dumps(task)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)  # noqa: S603
+    except subprocess.TimeoutExpired as error:
+        raise EngineError(
+            f"{key.engine} did not finish a few windows of the graph in {seconds:.0f} s",
+            "choose a smaller window, a faster precision, or another engine",
+            what.graph,
+        ) from error
+    answer = _last_line(done.stdout)
+    if done.returncode != 0 or "process_bytes" not in answer:
+        reason = answer.get("error") or (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        raise EngineError(
+            f"{key.engine} could not be measured on the graph: {str(reason)[:300]}",
+            "choose another engine or precision, or run without calibration",
+            what.graph,
+        )
+    return Calibration(key=key, **answer)
+
+
+def _last_line(text: str) -> dict[str, Any]:
+    try:
+        answer = json.loads(text.strip().splitlines()[-1])
+    except (IndexError, ValueError):
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
+def _measure(task: dict[str, Any]) -> dict[str, float | int]:
+    """The measurement itself, in the child."""
+    found = engine(task["engine"])
+    settings = LoadSettings(
+        precision=task["precision"],
+        window=tuple(task["window"]),
+        channels=task["channels"],
+        batch=task["batch"],
+        threads=task["threads"],
+        device=task["device"],
+        requests=task["requests"],
+    )
+    batch = np.random.default_rng(0).normal(size=settings.input_shape).astype(np.float32)
+    process, free = _resident("VmRSS"), _device_free(task["device"])
+    began = time.perf_counter()
+    network = OnnxGraph(Path(task["graph"]), task["quantised"])
+    session = load_network(found, network, settings, task["accumulate"]).session
+    load_seconds = time.perf_counter() - began
+    load_peak, loaded = _resident("VmHWM"), _resident("VmRSS")
+    starts_again = _forget_peak()
+    times = []
+    list(session.stream([batch] * settings.requests))  # the first is slower: buffers are made
+    for _ in range(_TIMED):
+        began = time.perf_counter()
+        session.infer(batch)
+        times.append(time.perf_counter() - began)
+    peak = max(_resident("VmRSS"), _resident("VmHWM") if starts_again else 0)
+    return {
+        "process_bytes": process - batch.nbytes,
+        "load_peak_bytes": max(load_peak, loaded) - process,
+        "loaded_bytes": loaded - process,
+        "workspace_bytes": max(0, peak - loaded) + batch.nbytes,
+        "device_bytes": max(0, free - _device_free(task["device"])),
+        "seconds_per_window": statistics.median(times) / task["batch"],
+        "load_seconds": load_seconds,
+    }
+
+
+def _resident(field: str) -> int:
+    """Bytes of ``VmRSS`` or ``VmHWM`` of this process."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def _forget_peak() -> bool:
+    """Let ``VmHWM`` start again from now (proc(5), clear_refs 5); False where that is not allowed."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return False
+    return True
+
+
+def _device_free(device: str) -> int:
+    if not device.startswith("cuda"):
+        return 0
+    import torch
+
+    return int(torch.cuda.mem_get_info(device)[0])
+
+
+def _main() -> int:
+    try:
+        print(json.dumps(_measure(json.loads(sys.argv[1]))))
+    except HounsfieldError as error:
+        print(json.dumps({"error": f"{error.fact}; {error.remedy}"}))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(_main())
