@@ -55,6 +55,32 @@ def test_surface_distances_equal_brute_force() -> None:
     assert np.sort(other) == pytest.approx(np.sort(brute.min(axis=0)))
 
 
+@pytest.mark.parametrize("size", [6, 28])
+def test_few_and_many_surface_voxels_are_searched_differently_with_the_same_result(size: int) -> None:
+    from scipy import ndimage
+
+    random = np.random.default_rng(size)
+    found, reference = np.zeros((70, 60, 30), bool), np.zeros((70, 60, 30), bool)
+    found[1 : 1 + size, 2 : 2 + size, 1 : 1 + size] = True
+    reference[69 - size : 69, 58 - size : 58, 1 : 1 + size] = True
+    found[:, :, 4:] &= random.random((70, 60, 26)) < 0.9
+    spacing = (1.3, 0.7, 0.9)
+    edges = []
+    for mask in (found, reference):
+        padded = np.pad(mask, 1)
+        edges.append(mask & ~ndimage.binary_erosion(padded)[1:-1, 1:-1, 1:-1])
+    one, other = surface_distances_mm(found, reference, spacing)
+    assert one == pytest.approx(ndimage.distance_transform_edt(~edges[1], sampling=spacing)[edges[0]])
+    assert other == pytest.approx(ndimage.distance_transform_edt(~edges[0], sampling=spacing)[edges[1]])
+
+
+def test_a_step_of_one_voxel_is_within_a_tolerance_of_one_voxel() -> None:
+    mask = np.zeros((60, 60, 60), bool)
+    mask[20:40, 20:40, 20:40] = True
+    assert surface_dice(np.roll(mask, 1, axis=2), mask, (0.7, 0.7, 0.7), 0.7) == 1.0
+    assert surface_dice(np.roll(mask, 2, axis=2), mask, (0.7, 0.7, 0.7), 0.7) < 1.0
+
+
 def test_edge_cases() -> None:
     empty = np.zeros((4, 4, 4), bool)
     voxel = empty.copy()

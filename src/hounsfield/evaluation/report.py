@@ -273,6 +273,7 @@ def _strata(record: EvaluationRecord) -> str:
 
 def stratum_section(name: str, one: StrataTable) -> str:
     """One table by a column, with its plot where two groups or more have a figure."""
+    what = one.metric if one.metric == "AUC" else f"mean {one.metric}"
     rows = [
         [
             row.value,
@@ -288,9 +289,9 @@ def stratum_section(name: str, one: StrataTable) -> str:
         for row in one.rows
         if row.interval is not None
     ]
-    plot = f"<div class='plots'>{interval_plot(bars, f'mean {one.metric}')}</div>" if len(bars) > 1 else ""
+    plot = f"<div class='plots'>{interval_plot(bars, what)}</div>" if len(bars) > 1 else ""
     column = one.column.replace("_", " ")
-    head = (column, "cases", "patients", f"mean {one.metric}", "minus all others")
+    head = (column, "cases", "patients", what, "minus all others")
     return f"<h3>{escape(name)}: {escape(one.metric)} by {escape(column)}</h3>" + table(head, rows) + plot
 
 

@@ -13,7 +13,7 @@ from hounsfield.errors import GeometryRefused, InputError
 from hounsfield.evaluation.agreement import CaseAgreement, case_agreement, consensus
 from hounsfield.evaluation.lesions import LesionMatch, MatchingRule, match_lesions
 from hounsfield.evaluation.overlap import dice, iou, relative_volume_error, volume_error_ml
-from hounsfield.evaluation.surface import hausdorff95_mm, surface_dice
+from hounsfield.evaluation.surface import surface_scores
 from hounsfield.volume import Geometry, LabelMap, Volume
 
 GRID_TOLERANCE_MM = 0.01
@@ -181,13 +181,14 @@ def _score(
     grid = found.geometry.cropped((k.start, j.start, i.start), (ours.shape[0], ours.shape[1], ours.shape[2]))
     lesions = match_lesions(ours, truth, grid, rules.matching) if segment.lesion else None
     masks: list[NDArray[Any]] = [one.array[box] == segment.number for one in annotators]
+    hd95_mm, nsd = surface_scores(ours, truth, grid.spacing_mm, rules.tolerance_mm)
     per_ml = grid.voxel_volume_mm3 / 1000
     return SegmentScores(
         segment,
         dice(ours, truth),
         iou(ours, truth),
-        hausdorff95_mm(ours, truth, grid.spacing_mm),
-        surface_dice(ours, truth, grid.spacing_mm, rules.tolerance_mm),
+        hd95_mm,
+        nsd,
         volume_error_ml(ours, truth, grid.voxel_volume_mm3),
         relative_volume_error(ours, truth),
         int(truth.sum()) * per_ml,
