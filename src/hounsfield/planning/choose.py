@@ -16,7 +16,7 @@ from hounsfield.planning.plan import Accumulate, Float, Plan
 from hounsfield.planning.units import format_bytes
 
 _MIB = 2**20
-_BLOCKS = (1 << 18, 1 << 15)
+_BLOCK = 1 << 14
 
 
 def choose(
@@ -68,7 +68,6 @@ def _rank(plan: Plan) -> tuple[object, ...]:
         plan.precision,
         plan.threads,
         plan.batch,
-        -plan.head_block,
     )
 
 
@@ -104,9 +103,8 @@ def _candidates(need: Need, machine: Machine, offers: Sequence[Offer]) -> Iterat
             for batch in offer.batches:
                 for threads in _thread_counts(machine, offer):
                     for accumulator in accumulators:
-                        for block in _BLOCKS:
-                            for mapped in (False, True):
-                                yield Candidate(offer, window, batch, threads, widths[0], accumulator, block, mapped)
+                        for mapped in (False, True):
+                            yield Candidate(offer, window, batch, threads, widths[0], accumulator, _BLOCK, mapped)
 
 
 def _thread_counts(machine: Machine, offer: Offer) -> tuple[int, ...]:
@@ -187,7 +185,7 @@ def _whole_plan(need: Need, offer: WholeOffer, mapped: bool, cost: Cost) -> Plan
         threads=offer.threads,
         accumulate="logits",
         accumulator="float32",
-        head_block=_BLOCKS[0],
+        head_block=_BLOCK,
         slab_depth=offer.slab_depth,
         storage=offer.storage,
         mapped=mapped,
@@ -196,6 +194,7 @@ def _whole_plan(need: Need, offer: WholeOffer, mapped: bool, cost: Cost) -> Plan
         spill_bytes=cost.spill_bytes,
         seconds=cost.seconds,
         calibrated=False,
+        slab_bytes=offer.slab_bytes,
         host_parts=cost.host_parts,
         reasons={
             "mode": "asked for",

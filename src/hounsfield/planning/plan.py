@@ -54,6 +54,8 @@ class Plan:
         Prediction: peak resident memory, peak on the accelerator, temporary disk space, time.
     host_parts
         What the host peak is made of, in bytes by name.
+    slab_bytes
+        Whole mode: working memory that a slab of any stage must stay within.
     calibrated
         True where the prediction rests on a measurement of this graph on this machine.
     reasons
@@ -79,6 +81,7 @@ class Plan:
     spill_bytes: int
     seconds: float
     calibrated: bool
+    slab_bytes: int = 0
     host_parts: Mapping[str, int] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)
 
@@ -178,7 +181,7 @@ class Plan:
 _KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("engine", "precision", "device", "mode", "accumulate", "accumulator", "storage"), (str,)),
     **dict.fromkeys(("batch", "threads", "head_block", "slab_depth"), (int,)),
-    **dict.fromkeys(("host_peak_bytes", "device_peak_bytes", "spill_bytes"), (int,)),
+    **dict.fromkeys(("host_peak_bytes", "device_peak_bytes", "spill_bytes", "slab_bytes"), (int,)),
     **dict.fromkeys(("overlap", "seconds"), (int, float)),
     **dict.fromkeys(("mapped", "calibrated"), (bool,)),
     **dict.fromkeys(("host_parts", "reasons"), (dict,)),
