@@ -81,6 +81,14 @@ def test_auc_comparison() -> None:
         compare_auc([True, True], [0.1, 0.2], [0.1, 0.2], ["a", "b"])
 
 
+def test_exact_auc_comparison_by_hand() -> None:
+    truth, good, poor = [True, False, True, False], [0.9, 0.1, 0.8, 0.2], [0.1, 0.9, 0.2, 0.8]
+    exact = compare_auc(truth, good, poor, list("abcd"))
+    assert exact.difference.mean == 1.0
+    assert exact.test.startswith("exact")
+    assert exact.p_value == pytest.approx(2 / 16), "only no swap and all swaps are as extreme"
+
+
 def test_holm_by_hand() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx((0.03, 0.06, 0.06))
     assert holm([]) == ()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hounsfield.errors import InputError
-from hounsfield.evaluation import read_dataset
+from hounsfield.evaluation import identical_images, read_dataset
 
 HEADER = "case_id,image,label,patient_id,split,sex\n"
 
@@ -106,6 +106,11 @@ def test_duplicates_are_named(folder: Path) -> None:
         read_dataset(table(folder, good_rows()[0], good_rows()[1].replace("c2", "c1")))
     with pytest.raises(InputError, match="rows 1, 2 have the same image"):
         read_dataset(table(folder, good_rows()[0], good_rows()[1].replace("image2", "image1")))
+
+
+def test_the_same_scan_under_two_names_is_found(folder: Path) -> None:
+    (folder / "image4.nii").write_bytes((folder / "image1.nii").read_bytes())
+    assert identical_images(read_dataset(table(folder, *good_rows()))) == (("c1", "c4"),)
 
 
 def test_a_split_file_replaces_the_column(folder: Path) -> None:

@@ -24,7 +24,7 @@ from hounsfield.evaluation.classification import (
     threshold_youden,
 )
 from hounsfield.evaluation.comparison import Comparison, compare_auc, compare_paired, holm
-from hounsfield.evaluation.dataset import Case, Dataset, read_dataset
+from hounsfield.evaluation.dataset import Case, Dataset, identical_images, read_dataset
 from hounsfield.evaluation.detection import (
     Candidate,
     Froc,
@@ -90,6 +90,7 @@ __all__ = [
     "froc",
     "hausdorff95_mm",
     "holm",
+    "identical_images",
     "iou",
     "judge",
     "lesion_table",

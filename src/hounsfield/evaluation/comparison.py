@@ -8,7 +8,7 @@ one counts too, so p is never 0.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,6 +20,8 @@ from hounsfield.evaluation.classification import WeightedAuc, checked
 
 _EXACT_UP_TO: Final = 16
 _SWAPS: Final = 20_000
+_AUC_SWAPS: Final = 4_000
+_CELLS: Final = 4_000_000
 Floats = NDArray[np.float64]
 
 
@@ -52,9 +54,9 @@ def compare_paired(
     interval = bootstrap_mean(gaps.tolist(), patients, seed)
     names, owner = np.unique(np.asarray(patients), return_inverse=True)
     sums = np.bincount(owner, gaps, len(names))
-    signs, test = _signs(len(names), seed)
-    swapped = np.abs(signs @ sums)
-    p_value = _p_value(swapped, abs(float(sums.sum())), exact=test.startswith("exact"))
+    is_exact, test = _plan(len(names), _SWAPS)
+    swapped = np.concatenate([np.abs(signs @ sums) for signs in _signs(len(names), seed, _SWAPS, is_exact)])
+    p_value = _p_value(swapped, abs(float(sums.sum())), is_exact)
     return Comparison(interval, p_value, test)
 
 
@@ -81,15 +83,15 @@ def compare_auc(
     interval = bootstrap(lambda weights: of_one(weights) - of_two(weights), patients, seed)
     ranks = np.stack([rankdata(one), rankdata(two)])
     names, owner = np.unique(np.asarray(patients), return_inverse=True)
-    signs, test = _signs(len(names), seed, draws=4000)
+    is_exact, test = _plan(len(names), _AUC_SWAPS)
     even = np.ones((1, truth.size))
     differences = []
-    for row in signs[:, owner]:
-        kept = np.where(row > 0, ranks[0], ranks[1]), np.where(row > 0, ranks[1], ranks[0])
-        areas = [float(WeightedAuc(truth, values)(even)[0]) for values in kept]
-        differences.append(abs(areas[0] - areas[1]))
-    p_value = _p_value(np.array(differences), abs(interval.mean), exact=test.startswith("exact"))
-    return Comparison(interval, p_value, test)
+    for signs in _signs(len(names), seed, _AUC_SWAPS, is_exact):
+        for row in signs[:, owner]:
+            kept = np.where(row > 0, ranks[0], ranks[1]), np.where(row > 0, ranks[1], ranks[0])
+            areas = [float(WeightedAuc(truth, values)(even)[0]) for values in kept]
+            differences.append(abs(areas[0] - areas[1]))
+    return Comparison(interval, _p_value(np.array(differences), abs(interval.mean), is_exact), test)
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
@@ -103,13 +105,24 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     return tuple(adjusted.tolist())
 
 
-def _signs(patients: int, seed: int, draws: int = _SWAPS) -> tuple[Floats, str]:
-    """(swaps, patients) of +1 and -1: all of them for few patients, else random ones."""
-    if patients <= _EXACT_UP_TO and 2**patients <= draws * 4:
-        bits = (np.arange(2**patients)[:, None] >> np.arange(patients)) & 1
-        return (1 - 2 * bits).astype(np.float64), f"exact sign-flip permutation over {patients} patients"
-    random = np.random.default_rng(seed).integers(0, 2, size=(draws, patients))
-    return (1 - 2 * random).astype(np.float64), f"sign-flip permutation over {patients} patients, {draws} random swaps"
+def _plan(patients: int, draws: int) -> tuple[bool, str]:
+    """Whether all swaps are tried, and the test in words."""
+    if 2**patients <= (2**_EXACT_UP_TO if draws == _SWAPS else draws):
+        return True, f"exact sign-flip permutation over {patients} patients"
+    return False, f"sign-flip permutation over {patients} patients, {draws} random swaps"
+
+
+def _signs(patients: int, seed: int, draws: int, is_exact: bool) -> Iterator[Floats]:
+    """(some swaps, patients) of +1 and -1, in parts of bounded size: all of them, or random ones."""
+    total, part = (2**patients if is_exact else draws), max(1, _CELLS // patients)
+    random = np.random.default_rng(seed)
+    for start in range(0, total, part):
+        stop = min(total, start + part)
+        if is_exact:
+            bits = (np.arange(start, stop)[:, None] >> np.arange(patients)) & 1
+        else:
+            bits = random.integers(0, 2, size=(stop - start, patients))
+        yield (1 - 2 * bits).astype(np.float64)
 
 
 def _p_value(swapped: Floats, observed: float, exact: bool) -> float:

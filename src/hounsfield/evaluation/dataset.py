@@ -158,6 +158,17 @@ def content_digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def identical_images(dataset: Dataset) -> tuple[tuple[str, ...], ...]:
+    """Ids of cases whose images have the same content under other names, each group once.
+
+    Reads every image. Across splits or patients such a group is a leak that ids cannot show.
+    """
+    groups: dict[str, list[str]] = defaultdict(list)
+    for case in dataset.cases:
+        groups[" ".join(content_digest(path) for _, path in case.images)].append(case.id)
+    return tuple(tuple(ids) for ids in groups.values() if len(ids) > 1)
+
+
 def _rows(table: Path) -> list[Row]:
     try:
         if table.stat().st_size > _TABLE_BYTES:
