@@ -6,12 +6,19 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hounsfield.errors import EngineError
 from hounsfield.inference.calibrate import Measurable, calibrate, calibrated
-from hounsfield.planning import CalibrationKey, read_cost
+from hounsfield.inference.frontier import Frontier
+from hounsfield.inference.host import HostArrays
+from hounsfield.inference.sliding_window import walk_order
+from hounsfield.inference.windows import WindowGrid, importance
+from hounsfield.packages.manifest import WindowSpec
+from hounsfield.planning import CalibrationKey, GraphCost, Need, Offer, read_cost
 from hounsfield.planning.calibration import plausible, save
+from hounsfield.planning.cost import Candidate, stream_bytes
 
 from .graphs import small_unet_like
 
@@ -63,3 +70,29 @@ def test_a_graph_that_does_not_run_is_a_clear_error(tmp_path: Path) -> None:
 def test_a_measurement_that_takes_too_long_is_given_up(what: Measurable) -> None:
     with pytest.raises(EngineError, match="did not finish"):
         calibrate(what, KEY, seconds=0.05)
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5, 0.9])
+@pytest.mark.parametrize("positions", ["even", "stride"])
+@pytest.mark.parametrize("shape", [(40, 60, 50), (10, 60, 50), (70, 33, 90)], ids=str)
+def test_the_plan_counts_the_windows_and_buffers_that_the_stream_really_makes(
+    overlap: float, positions: str, shape: tuple[int, int, int]
+) -> None:
+    edges = (16, 24, 20)
+    spec = WindowSpec.model_validate({"shape": edges, "overlap": overlap, "positions": positions})
+    order = walk_order(shape, None)
+    grid = WindowGrid.over(shape, spec).turned(order)
+    weight = importance(spec).transpose(order)
+    made: list[int] = []
+
+    class Counting(HostArrays):
+        def zeros(self, shape: tuple[int, ...], half: bool) -> np.ndarray:
+            made.append(math.prod(shape) * (2 if half else 4))
+            return super().zeros(shape, half)
+
+    Frontier(grid, 3, weight, (0, 0, 0), Counting(), True, lambda *_: None, order)
+    need = Need(shape, shape, edges, overlap, 3, positions=positions)  # type: ignore[arg-type]
+    offer = Offer("openvino", "fp32", GraphCost(1, 1, 1, 1, 1, 1, 1))
+    planned = stream_bytes(need, Candidate(offer, edges, 1, 1, "logits", "float16", 1, False))["stream"]
+    assert need.windows(edges) == grid.count
+    assert planned == pytest.approx(sum(made), rel=0.02)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -83,25 +84,38 @@ class _EngineCost:
 
 
 def stream_bytes(need: Need, candidate: Candidate) -> dict[str, int]:
-    """Buffers of the streaming window: what later windows still touch, and one finished slab.
+    """Buffers of the streaming window: what later windows still touch, and one block of the head.
 
-    Along k the accumulator holds one window's depth over the whole cross-section: values in the
-    accumulator's type and one fp32 weight per voxel. A finished slab of one step passes through
-    the head in blocks.
+    Three buffers of blended channels and their weight: the block of one window, the row that the
+    next row of windows touches again, and the slab that the next layer touches again. The walk
+    goes along the longest axis, so that the slab is as small as can be.
     """
-    grid = need.padded_grid(candidate.window)
-    cross_section = grid[1] * grid[2]
-    depth = min(grid[0], candidate.window[0])
+    window = candidate.window
+    grid = need.padded_grid(window)
+    order = sorted(range(3), key=lambda axis: -need.grid_shape[axis])
+    deep, high, wide = (window[axis] for axis in order)
+    rows, columns = grid[order[1]], grid[order[2]]
+    halo = 1 if need.resampled else 0
+    lines = need.starts(window)
+    again = [_touched_again(lines[axis], window[axis], halo) for axis in order]
     width = need.features if candidate.accumulate == "features" and need.features else need.classes
     itemsize = 2 if candidate.accumulator == "float16" else 4
-    block = candidate.head_block * (width + need.classes) * 4
-    finished = min(grid[0], slab_depth(need, candidate.window)) * cross_section * need.labels_itemsize
-    return {"stream": depth * cross_section * (width * itemsize + 4) + block, "finished slab": finished}
+    kept = deep * again[1] * columns + again[0] * rows * columns
+    block = (deep + halo) * (high + halo) * (wide + halo) * 4
+    head = candidate.head_block * (width + 1 + need.classes) * 4 * 2
+    return {"stream": (width + 1) * (kept * itemsize + block), "head": head}
+
+
+def _touched_again(line: tuple[int, ...], window: int, halo: int) -> int:
+    """Voxels along an axis that the next window needs, at most."""
+    return max((start + window - after + halo for start, after in itertools.pairwise(line)), default=0)
 
 
 def slab_depth(need: Need, window: Shape) -> int:
-    """Slices that become final with each row of windows along k."""
-    return max(1, min(need.grid_shape[0], int(window[0] * (1 - need.overlap))))
+    """Slices that become final with each layer of windows along the longest axis."""
+    axis = max(range(3), key=lambda a: need.grid_shape[a])
+    steps = [after - start for start, after in itertools.pairwise(need.starts(window)[axis])]
+    return min(need.grid_shape[axis], max(steps, default=window[axis]))
 
 
 def window_cost(need: Need, candidate: Candidate, footprint: Footprint) -> Cost:
@@ -144,10 +158,11 @@ def _phases(
     """What is alive while reading, preparing, loading, inferring and writing."""
     process = {"process": engine.process_bytes}
     scan = need.scan_voxels * need.scan_itemsize
-    grid_voxels = math.prod(need.grid_shape) * need.channels
-    prepared = _slab_of_prepared(need) if mapped else grid_voxels * 4
+    stored = math.prod(need.grid_shape) * need.channels * 4 if need.resampled else 0
+    layer = _layer(need) * need.channels * 4
+    prepared = layer if mapped or not need.resampled else stored
     labels = 0 if mapped else need.scan_voxels * need.labels_itemsize
-    transient = math.ceil((_slab_of_prepared(need) if mapped else grid_voxels * 4) * footprint.resample_per_voxel / 4)
+    transient = math.ceil(layer * footprint.resample_per_voxel / 4) if need.resampled else 0
     return {
         "reading": {**process, "scan": scan, "reading": math.ceil(need.scan_voxels * footprint.read_per_voxel)},
         "preparing": {**process, "scan": scan, "prepared": prepared, "resampling": transient},
@@ -155,6 +170,7 @@ def _phases(
         "inferring": {**running, "scan": scan, "prepared": prepared, "labels": labels},
         "writing": {
             **process,
+            "weights": engine.loaded_bytes,
             "scan": scan,
             "labels": labels,
             "writing": math.ceil(need.scan_voxels * footprint.write_per_voxel),
@@ -162,13 +178,18 @@ def _phases(
     }
 
 
-def _slab_of_prepared(need: Need) -> int:
-    depth = min(need.grid_shape[0], need.window[0])
-    return depth * need.grid_shape[1] * need.grid_shape[2] * need.channels * 4
+def _layer(need: Need) -> int:
+    """Voxels of the network's input that are read for one layer of windows, or held of a mapped file."""
+    if not need.resampled:
+        return math.prod(need.window)
+    axis = max(range(3), key=lambda a: need.grid_shape[a])
+    depth = min(need.window[axis], need.grid_shape[axis])
+    return math.prod(need.grid_shape) // need.grid_shape[axis] * depth
 
 
 def _mapped_bytes(need: Need) -> int:
-    return math.prod(need.grid_shape) * need.channels * 4 + need.scan_voxels * need.labels_itemsize
+    stored = math.prod(need.grid_shape) * need.channels * 4 if need.resampled else 0
+    return stored + need.scan_voxels * need.labels_itemsize
 
 
 def _around(need: Need) -> float:

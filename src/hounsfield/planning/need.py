@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from hounsfield.errors import SettingsError
 from hounsfield.planning.calibration import Calibration
@@ -32,6 +33,8 @@ class Need:
         results depend on it.
     labels_itemsize
         Bytes per voxel of the answered label map.
+    positions
+        The package's rule for window positions.
     precision, engine, device, mode
         Pinned by the user, or None to choose; ``mode`` is never changed on its own, because the
         result depends on it.
@@ -48,6 +51,7 @@ class Need:
     features: int | None = None
     scan_itemsize: int = 2
     labels_itemsize: int = 1
+    positions: Literal["even", "stride"] = "even"
     other_windows: tuple[Shape, ...] = ()
     precision: Precision | None = None
     engine: str | None = None
@@ -67,16 +71,39 @@ class Need:
         """Voxels of the scan's own grid."""
         return math.prod(self.scan_shape)
 
+    @property
+    def resampled(self) -> bool:
+        """Whether the network's grid is another than the scan's (turned axes do not count)."""
+        return sorted(self.grid_shape) != sorted(self.scan_shape)
+
     def padded_grid(self, window: Shape) -> Shape:
         """The network's grid, grown to the window where the scan is smaller."""
-        return tuple(max(size, edge) for size, edge in zip(self.grid_shape, window, strict=True))  # type: ignore[return-value]
+        k, j, i = (max(size, edge) for size, edge in zip(self.grid_shape, window, strict=True))
+        return k, j, i
+
+    def starts(self, window: Shape) -> tuple[tuple[int, ...], ...]:
+        """First voxels of the windows along each axis."""
+        grid = self.padded_grid(window)
+        return tuple(starts(n, w, self.overlap, self.positions) for n, w in zip(grid, window, strict=True))
 
     def windows(self, window: Shape) -> int:
-        """How many windows cover the grid; MONAI's and nnU-Net's rules count the same."""
-        return math.prod(
-            1 if size <= edge else math.ceil((size - edge) / max(1, int(edge * (1 - self.overlap)))) + 1
-            for size, edge in zip(self.padded_grid(window), window, strict=True)
-        )
+        """How many windows cover the grid."""
+        return math.prod(len(line) for line in self.starts(window))
+
+
+def starts(n: int, window: int, overlap: float, positions: str) -> tuple[int, ...]:
+    """First voxels of windows along an axis of ``n`` voxels (n is at least ``window``).
+
+    ``"even"`` spreads as many windows as the overlap asks for evenly (nnU-Net), ``"stride"`` steps
+    by a fixed number of voxels and moves the last one back (MONAI).
+    """
+    if n <= window:
+        return (0,)
+    if positions == "even":
+        count = math.ceil((n - window) / (window * (1 - overlap))) + 1
+        return tuple(dict.fromkeys(round((n - window) / (count - 1) * index) for index in range(count)))
+    step = max(1, int(window * (1 - overlap)))
+    return tuple(min(start, n - window) for start in range(0, n - window + step, step))
 
 
 @dataclass(frozen=True)
