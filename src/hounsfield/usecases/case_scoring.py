@@ -23,10 +23,10 @@ from hounsfield.evaluation.scoring import (
 from hounsfield.evaluation.summary import ScoredCase
 from hounsfield.packages import ModelPackage
 from hounsfield.reading import read, scan
-from hounsfield.usecases.events import OnEvent, silent
+from hounsfield.usecases.events import Note, OnEvent, silent
 from hounsfield.usecases.job import Choices
 from hounsfield.usecases.sessions import Sessions
-from hounsfield.usecases.stages import Labelled, Loaded, finished_error, infer_stage, load_stage
+from hounsfield.usecases.stages import Labelled, Loaded, infer_stage, load_stage
 from hounsfield.volume import Acquisition, LabelMap
 
 
@@ -70,8 +70,8 @@ class CaseScorer:
         try:
             self.cases.append(self._score(case))
         except Exception as error:
-            failure = finished_error(error, on_event)
-            self.failed.append(FailedCase(case.id, type(failure).__name__, _in_words(failure)))
+            self.failed.append(FailedCase(case.id, type(error).__name__, _in_words(error)))
+            on_event(Note(f"{case.id} gave no score: {_in_words(error)}", "warn"))
 
     def close(self) -> None:
         """Free the network."""
@@ -140,6 +140,8 @@ def acquired(scan: Acquisition) -> dict[str, str]:
     return {name: "" if value is None else str(value) for name, value in facts.items()}
 
 
-def _in_words(error: HounsfieldError) -> str:
-    """Fact and remedy, without the path: the case is named already."""
-    return " ".join(f"{error.fact}; {error.remedy}".split())
+def _in_words(error: Exception) -> str:
+    """Fact and remedy, without the path (the case is named already); unforeseen errors say so."""
+    if isinstance(error, HounsfieldError):
+        return " ".join(f"{error.fact}; {error.remedy}".split())
+    return " ".join(f"an error that was not foreseen: {error}; please report it".split())[:500]
