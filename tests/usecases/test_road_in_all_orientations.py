@@ -22,7 +22,7 @@ from hounsfield.testing.packages import TinyModel, tiny_package
 from hounsfield.usecases.events import silent
 from hounsfield.usecases.job import Choices
 from hounsfield.usecases.sessions import Sessions
-from hounsfield.usecases.stages import Loaded, _segment, infer_stage
+from hounsfield.usecases.stages import Loaded, infer_stage, segment_of
 from hounsfield.volume import Geometry, Volume, all_orientations
 from hounsfield.writing import Result, ResultFacts, ResultUids, write_seg
 from hounsfield.writing.series import SeriesIdentity, write_mr_series
@@ -73,7 +73,7 @@ def check_road(geometry: Geometry, package: ModelPackage, sessions: Sessions, fo
     scan = read(folder / "scan")
     assert np.array_equal(truth(points(scan.geometry)), np.searchsorted(LEVELS, scan.array))
     labelled = infer_stage(Loaded(scan, scan, None, (), 0.0), package, Choices(allow_unproven=True), sessions, silent)
-    segments = tuple(_segment(spec) for spec in package.manifest.output.segments)
+    segments = tuple(segment_of(spec) for spec in package.manifest.output.segments)
     from hounsfield.findings.measuring import measure_segments
 
     facts = ResultFacts("t", "1.0.0", "t", "0" * 64, "fp32", "openvino", "0", "2.25.99", NOON, NOON)

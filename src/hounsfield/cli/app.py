@@ -16,6 +16,7 @@ from hounsfield.cli import models, package
 from hounsfield.cli.demo import demo
 from hounsfield.cli.doctor import doctor
 from hounsfield.cli.inspect import inspect
+from hounsfield.cli.plan import plan
 from hounsfield.cli.run import run
 from hounsfield.errors import HounsfieldError
 from hounsfield.version import __version__
@@ -46,7 +47,7 @@ def _root(
     """Options before the verb."""
 
 
-for _verb in (demo, inspect, run, doctor):
+for _verb in (demo, inspect, plan, run, doctor):
     app.command()(_verb)
 app.add_typer(models.app, name="models")
 app.add_typer(package.app, name="package")

@@ -24,6 +24,14 @@ def run(
     allow_unproven: Annotated[
         bool, typer.Option("--allow-unproven", help="Accept a precision without evidence; the result says so.")
     ] = False,
+    memory: Annotated[str, typer.Option(help="Memory that each scan may take, such as 2GiB; it is kept.")] = "",
+    plan: Annotated[
+        Path | None, typer.Option(metavar="PLAN.toml", help="Carry out this plan, from 'hounsfield plan --save'.")
+    ] = None,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="The equivalent of one pass over the whole volume, in slabs.")
+    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where an earlier run stopped.")] = False,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 means all.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
@@ -33,6 +41,7 @@ def run(
     Exit code 0 means that everything which could be read was read and nothing failed.
     """
     from hounsfield.cli.progress import ProgressBars
+    from hounsfield.planning import Budget, Plan
     from hounsfield.usecases.job import Choices
     from hounsfield.usecases.run import RunRequest, run_model
 
@@ -44,9 +53,13 @@ def run(
         seg=_seg(seg),  # type: ignore[arg-type]
         allow_unproven=allow_unproven,
         threads=threads,
+        mode="whole" if whole else "window",
     )
+    budget = Budget.parse(memory or None)
+    saved = None if plan is None else Plan.from_toml(plan.read_text(encoding="utf-8"))
+    request = RunRequest(model, scan, output, series or None, choices, budget, saved, resume)
     with ProgressBars(quiet or as_json) as bars:
-        result = run_model(RunRequest(model, scan, output, series or None, choices), bars)
+        result = run_model(request, bars)
     if as_json:
         import json
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hounsfield.packages.manifest import CleanUp, KeepLargest, RemoveSmall
 from hounsfield.volume import LabelMap
@@ -27,7 +29,7 @@ def clean_up(labels: LabelMap, steps: Sequence[CleanUp]) -> LabelMap:
     return LabelMap(array, labels.geometry)
 
 
-def _drop(array: np.ndarray, numbers: Sequence[int], keep_largest: bool, least_voxels: float) -> None:  # type: ignore[type-arg]
+def _drop(array: NDArray[Any], numbers: Sequence[int], keep_largest: bool, least_voxels: float) -> None:
     """Set components of the union of ``numbers`` to background, in place, in their bounding box."""
     from scipy import ndimage
 
@@ -47,7 +49,7 @@ def _drop(array: np.ndarray, numbers: Sequence[int], keep_largest: bool, least_v
     part[~keep[components]] = 0
 
 
-def _box(array: np.ndarray, numbers: Sequence[int]) -> tuple[slice, slice, slice] | None:  # type: ignore[type-arg]
+def _box(array: NDArray[Any], numbers: Sequence[int]) -> tuple[slice, slice, slice] | None:
     """The bounding box of the numbered voxels, slice by slice so that no whole mask is held."""
     rows = np.zeros(array.shape[1], bool)
     columns = np.zeros(array.shape[2], bool)
@@ -60,5 +62,5 @@ def _box(array: np.ndarray, numbers: Sequence[int]) -> tuple[slice, slice, slice
             columns |= mask.any(axis=0)
     if not slices.any():
         return None
-    k, j, i = (slice(int(used[0]), int(used[-1]) + 1) for used in map(np.flatnonzero, (slices, rows, columns)))
-    return (k, j, i)
+    spans = [slice(int(used[0]), int(used[-1]) + 1) for used in map(np.flatnonzero, (slices, rows, columns))]
+    return (spans[0], spans[1], spans[2])

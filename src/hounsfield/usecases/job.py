@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from hounsfield.errors import HounsfieldError
+from hounsfield.planning import Plan
 
 Status = Literal["done", "refused", "failed", "skipped"]
 SegChoice = Literal["binary", "labelmap", "both"]
@@ -33,6 +35,9 @@ class Choices:
         Accept a precision without evidence in the package; the result says so.
     threads
         CPU threads, 0 for all.
+    mode
+        ``"window"`` slides the package's window; ``"whole"`` runs the exact equivalent of one pass
+        over the whole volume.
     """
 
     precision: str = "fp32"
@@ -42,6 +47,81 @@ class Choices:
     seg: SegChoice = "binary"
     allow_unproven: bool = False
     threads: int = 0
+    mode: Literal["window", "whole"] = "window"
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Choices:
+        """The choices from ``dataclasses.asdict``."""
+        at = data["at_mm"]
+        return cls(**{**data, "at_mm": None if at is None else (at[0], at[1], at[2])})
+
+
+@dataclass(frozen=True)
+class Job:
+    """One series for a worker process.
+
+    Parameters
+    ----------
+    package, package_digest
+        Folder of the package, and what its digest must be.
+    source
+        What the user gave, for messages.
+    files
+        The files of the series.
+    name
+        Folder of the results below ``output``; also finds the series among those in the files.
+    plan
+        How to carry it out.
+    budget_bytes
+        Host memory that the worker must stay within, ``None`` for no limit.
+    warnings
+        What is already known to be wrong, for the result.
+    """
+
+    package: Path
+    package_digest: str
+    source: Path
+    files: tuple[Path, ...]
+    name: str
+    output: Path
+    choices: Choices
+    plan: Plan | None = None
+    budget_bytes: int | None = None
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        return json.dumps(
+            {
+                "package": str(self.package),
+                "package_digest": self.package_digest,
+                "source": str(self.source),
+                "files": [str(path) for path in self.files],
+                "name": self.name,
+                "output": str(self.output),
+                "choices": asdict(self.choices),
+                "plan": None if self.plan is None else self.plan.as_dict(),
+                "budget_bytes": self.budget_bytes,
+                "warnings": list(self.warnings),
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Job:
+        """The job from :meth:`to_json`."""
+        data = json.loads(text)
+        return cls(
+            package=Path(data["package"]),
+            package_digest=data["package_digest"],
+            source=Path(data["source"]),
+            files=tuple(Path(path) for path in data["files"]),
+            name=data["name"],
+            output=Path(data["output"]),
+            choices=Choices.from_dict(data["choices"]),
+            plan=None if data["plan"] is None else Plan.from_dict(data["plan"]),
+            budget_bytes=data["budget_bytes"],
+            warnings=tuple(data["warnings"]),
+        )
 
 
 @dataclass(frozen=True)

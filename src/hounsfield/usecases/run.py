@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
+import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from hounsfield.errors import NothingToRead, OutputExists
+from hounsfield.errors import HounsfieldError, NothingToRead, NotReadable, OutputExists
 from hounsfield.packages import ModelPackage, open_package
-from hounsfield.reading import Contents, Series
+from hounsfield.planning import Budget, Plan, read_machine
+from hounsfield.reading import Contents, Series, SeriesKind
 from hounsfield.reading import scan as scan_path
+from hounsfield.reading.scan import refusal
 from hounsfield.usecases.events import OnEvent, Progress, silent
-from hounsfield.usecases.job import Choices, SeriesResult
-from hounsfield.usecases.sessions import Sessions
-from hounsfield.usecases.stages import finished_error, infer_stage, load_stage, write_stage
+from hounsfield.usecases.job import Choices, Job, SeriesResult
+from hounsfield.usecases.plan import Planner
+from hounsfield.usecases.stages import result_name
+from hounsfield.usecases.supervise import Supervisor
+
+_PARTIAL: Final = ".partial-"
+_UNKNOWN_FORMAT: Final = "not a format"
 
 
 @dataclass(frozen=True)
@@ -31,9 +36,15 @@ class RunRequest:
     input
         Folder, file, zip or tar with one or many scans.
     output
-        Folder for the results: new or empty.
+        Folder for the results: new or empty, unless ``resume``.
     series
         Key or UID of the only series to read; ``None`` reads all that can be read.
+    budget
+        What each series may take; it is kept, or the series ends with the facts.
+    plan
+        A saved plan to carry out instead of a new one.
+    resume
+        Go on in ``output`` where an earlier run of the same package stopped.
     """
 
     model: str | Path
@@ -41,6 +52,9 @@ class RunRequest:
     output: Path
     series: str | None = None
     choices: Choices = field(default_factory=Choices)
+    budget: Budget = field(default_factory=Budget)
+    plan: Plan | None = None
+    resume: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,6 +95,7 @@ def run(
     *,
     series: str | None = None,
     choices: Choices | None = None,
+    memory: str | None = None,
     on_event: OnEvent = silent,
 ) -> RunResult:
     """Run a model on a scan: the short form of :func:`run_model`.
@@ -91,14 +106,19 @@ def run(
         As in :class:`RunRequest`.
     choices
         As in :class:`hounsfield.usecases.job.Choices`; by default fp32, everything proven.
+    memory
+        A budget such as ``"2GiB"``, which is kept.
     """
-    return run_model(RunRequest(model, Path(scan), Path(output), series, choices or Choices()), on_event)
+    budget = Budget.parse(memory)
+    request = RunRequest(model, Path(scan), Path(output), series, choices or Choices(), budget)
+    return run_model(request, on_event)
 
 
 def run_model(request: RunRequest, on_event: OnEvent = silent) -> RunResult:
     """Read every series of the input that the package may read, and write the answers.
 
-    What goes wrong with one series never stops the others: it is in the result.
+    Each series is read in a worker process. What goes wrong with one never stops the others: it
+    is in the result.
 
     Raises
     ------
@@ -108,33 +128,88 @@ def run_model(request: RunRequest, on_event: OnEvent = silent) -> RunResult:
         If there is no scan, or the output folder is not empty.
     """
     package = open_package(request.model)
-    _demand_empty(request.output)
+    finished = _finished(request, package)
+    planner = Planner(package, request.choices, request.budget.host_bytes is not None, on_event)
     with scan_path(request.input) as contents:
         wanted = _wanted(contents, request)
-        sessions = Sessions()
-        results = []
-        try:
-            for number, series in enumerate(wanted):
-                on_event(Progress("series", number, len(wanted)))
-                results.append(_read_one(series, package, request, sessions, on_event))
-            on_event(Progress("series", len(wanted), len(wanted)))
-        finally:
-            sessions.close()
-        result = RunResult(package.reference, package.digest, tuple(results), len(contents.skipped))
+        order = [result_name(series) for series in wanted]
+        results, jobs = dict(finished), []
+        for name, series in zip(order, wanted, strict=True):
+            if name in results:
+                continue
+            try:
+                jobs.append(_job(name, series, contents, package, planner, request))
+            except HounsfieldError as error:
+                results[name] = SeriesResult.not_done(name, series.summary, error)
+        _work(jobs, results, len(wanted), planner, request, on_event)
+        summaries = {name: series.summary for name, series in zip(order, wanted, strict=True)}
+        listed = tuple(replace(results[name], series=summaries[name]) for name in dict.fromkeys(order))
+        result = RunResult(package.reference, package.digest, listed, len(contents.skipped))
     _write_summary(result, request.output)
     return result
 
 
-def _read_one(
-    series: Series, package: ModelPackage, request: RunRequest, sessions: Sessions, on_event: OnEvent
-) -> SeriesResult:
-    name = result_name(series)
-    try:
-        loaded = load_stage(series, package, request.choices)
-        labelled = infer_stage(loaded, package, request.choices, sessions, on_event)
-        return write_stage(name, series, loaded, labelled, package, request.choices, request.output)
-    except Exception as error:
-        return SeriesResult.not_done(name, series.summary, finished_error(error, on_event))
+def _work(
+    jobs: list[Job],
+    results: dict[str, SeriesResult],
+    total: int,
+    planner: Planner,
+    request: RunRequest,
+    on_event: OnEvent,
+) -> None:
+    """Do the jobs and put their results beside the others."""
+    workers = _workers(jobs, request.budget)
+    if request.budget.host_bytes is not None:
+        jobs = [replace(job, budget_bytes=request.budget.host_bytes // workers) for job in jobs]
+
+    def replan(job: Job, share: float) -> Plan:
+        room = int((job.budget_bytes or 0) * share)
+        return planner.replan(job.name, replace(request.budget, host_bytes=max(1, room)))
+
+    on_event(Progress("series", len(results), total))
+    for result in Supervisor(on_event, workers, replan).run(jobs):
+        results[result.name] = result
+        on_event(Progress("series", len(results), total))
+
+
+def _workers(jobs: list[Job], budget: Budget) -> int:
+    """Two where both fit: one reads and writes while the other's network runs."""
+    if len(jobs) < 2:
+        return 1
+    peak = max(job.plan.host_peak_bytes if job.plan else 2**31 for job in jobs)
+    room = budget.host_bytes if budget.host_bytes is not None else read_machine(accelerators=False).available_bytes // 2
+    return 2 if 2 * peak <= room else 1
+
+
+def _job(
+    name: str, series: Series, contents: Contents, package: ModelPackage, planner: Planner, request: RunRequest
+) -> Job:
+    """What a worker is told, or the reason why the series is not read."""
+    refused = refusal(series, repair=request.choices.repair)
+    if refused is not None:
+        raise refused
+    plan = request.plan
+    if plan is None and (series.geometry is not None or request.budget.host_bytes is not None):
+        plan = planner.plan(series, request.budget, name)
+    return Job(
+        package=package.root,
+        package_digest=package.digest,
+        source=request.input,
+        files=series.files,
+        name=name,
+        output=request.output,
+        choices=request.choices,
+        plan=plan,
+        warnings=_unread(contents),
+    )
+
+
+def _unread(contents: Contents) -> tuple[str, ...]:
+    """A warning when files of a known format were damaged: they could be slices of this scan."""
+    damaged = [one for one in contents.skipped if not one.reason.startswith(_UNKNOWN_FORMAT)]
+    if not damaged:
+        return ()
+    return (f"{len(damaged)} files beside the scan could not be read and may belong to it: {damaged[0].reason}",)
 
 
 def _wanted(contents: Contents, request: RunRequest) -> tuple[Series, ...]:
@@ -149,29 +224,42 @@ def _wanted(contents: Contents, request: RunRequest) -> tuple[Series, ...]:
 
 
 def _is_refused_volume(series: Series) -> bool:
-    return series.kind in ("volume", "dynamic", "unreadable") and any(i.severity == "refuse" for i in series.issues)
+    kinds = (SeriesKind.VOLUME, SeriesKind.DYNAMIC, SeriesKind.UNREADABLE)
+    return series.kind in kinds and any(issue.severity == "refuse" for issue in series.issues)
 
 
-def result_name(series: Series) -> str:
-    """A folder name for the results: a hash for DICOM, the file's own plain name and a hash else."""
-    identity = "/".join(series.series_instance_uids) or "/".join(str(path) for path in series.files)
-    key = hashlib.sha256(f"{identity}#{_stack(series)}".encode()).hexdigest()[:10]
-    if series.format == "dicom":
-        return f"series-{key}"
-    stem = re.sub(r"(\.nii|\.seg)?\.[A-Za-z0-9]+$", "", series.source.name)
-    return f"{re.sub(r'[^A-Za-z0-9_-]+', '_', stem)[:40] or 'scan'}-{key[:6]}"
+def _finished(request: RunRequest, package: ModelPackage) -> dict[str, SeriesResult]:
+    """What an earlier run finished; an empty answer for a new output folder.
+
+    Raises
+    ------
+    OutputExists
+        If there is something and ``resume`` was not asked for, or another package wrote it.
+    """
+    output = request.output
+    if not output.exists():
+        return {}
+    if not output.is_dir() or (not request.resume and any(_visible(output))):
+        raise OutputExists("the output folder is not empty", "choose another folder, or go on with --resume", output)
+    if not request.resume:
+        return {}
+    for left in output.glob(f"{_PARTIAL}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    return {path.parent.name: _skipped(path, package) for path in sorted(output.glob("*/result.json"))}
 
 
-def _stack(series: Series) -> str:
-    """What tells apart several volumes of one DICOM series: its grid."""
-    if series.geometry is None:
-        return series.kind.value
-    return f"{series.geometry.shape}{series.geometry.affine.round(4).tolist()}"
-
-
-def _demand_empty(output: Path) -> None:
-    if output.exists() and (not output.is_dir() or any(_visible(output))):
-        raise OutputExists("the output folder is not empty", "choose another folder", output)
+def _skipped(path: Path, package: ModelPackage) -> SeriesResult:
+    """The result of an earlier run, from its folder."""
+    try:
+        written = json.loads(path.read_text(encoding="utf-8"))
+        digest = written["package"]["sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise NotReadable("this is not a result of hounsfield", "choose another output folder", path) from error
+    if digest != package.digest:
+        raise OutputExists("another package wrote these results", "choose another output folder", path.parent)
+    stems = {"labels": "nifti", "result": "json"}
+    files = {stems.get(one.name.split(".")[0], one.name.split(".")[0]): one for one in sorted(path.parent.iterdir())}
+    return SeriesResult(path.parent.name, "", "skipped", files)
 
 
 def _visible(folder: Path) -> Iterator[Path]:
@@ -184,5 +272,5 @@ def _write_summary(result: RunResult, output: Path) -> None:
 
     if not result.outputs:
         return
-    with whole_file(output / "summary.json") as temporary:
+    with whole_file(output / "summary.json", overwrite=True) as temporary:
         temporary.write_text(json.dumps(result.as_dict(), indent=1), encoding="utf-8")

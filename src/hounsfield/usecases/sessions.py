@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from hounsfield.errors import PackageInvalid, SettingsError
 from hounsfield.packages import ModelPackage, Precision
+from hounsfield.planning import Plan
 from hounsfield.usecases.job import Choices
 
 _ARITHMETIC = ("fp32", "bf16", "fp16", "int8")
@@ -22,13 +23,13 @@ class Opened:
 
 
 class Sessions:
-    """Opens the network of a package as chosen, and closes the one before."""
+    """Opens the network of a package as planned, and closes the one before."""
 
     def __init__(self) -> None:
         self._key: tuple[object, ...] = ()
         self._opened: Opened | None = None
 
-    def open(self, package: ModelPackage, choices: Choices) -> Opened:
+    def open(self, package: ModelPackage, choices: Choices, plan: Plan | None = None) -> Opened:
         """The network, compiled for the package's window.
 
         Raises
@@ -38,10 +39,11 @@ class Sessions:
         EngineUnavailable
             If the engine is not there or cannot run it.
         """
-        key = (package.digest, choices.precision, choices.engine, choices.threads)
+        how = _How.of(choices, plan)
+        key = (package.digest, choices.allow_unproven, how)
         if self._opened is None or key != self._key:
             self.close()
-            self._opened, self._key = _open(package, choices), key
+            self._opened, self._key = _open(package, choices, how), key
         return self._opened
 
     def close(self) -> None:
@@ -51,7 +53,25 @@ class Sessions:
             self._opened = None
 
 
-def _open(package: ModelPackage, choices: Choices) -> Opened:
+@dataclass(frozen=True)
+class _How:
+    """What a loaded network depends on besides the package."""
+
+    engine: str
+    precision: str
+    device: str
+    threads: int
+    batch: int
+    accumulate: str
+
+    @classmethod
+    def of(cls, choices: Choices, plan: Plan | None) -> _How:
+        if plan is None:
+            return cls(choices.engine or "openvino", choices.precision, "cpu", choices.threads, 1, "auto")
+        return cls(plan.engine, plan.precision, plan.device, plan.threads, plan.batch, plan.accumulate)
+
+
+def _open(package: ModelPackage, choices: Choices, how: _How) -> Opened:
     from hounsfield.inference import LoadSettings, OnnxGraph, engine, load_network
 
     precision = proven_precision(package, choices)
@@ -60,11 +80,37 @@ def _open(package: ModelPackage, choices: Choices) -> Opened:
         precision=precision,
         window=manifest.input.window.shape,
         channels=len(manifest.input.channels),
-        threads=choices.threads,
+        batch=how.batch,
+        threads=how.threads,
+        device=how.device,
     )
-    graph = OnnxGraph(package.graph_path(precision), quantised=precision == "int8")
-    loaded = load_network(engine(choices.engine or "openvino"), graph, settings)
+    if how.engine == "torch":
+        network: Any = _torch_network(package)
+    else:
+        network = OnnxGraph(package.graph_path(precision), quantised=precision == "int8")
+    loaded = load_network(engine(how.engine), network, settings, how.accumulate)  # type: ignore[arg-type]
     return Opened(loaded.session, loaded.head, manifest.output.classes)
+
+
+def _torch_network(package: ModelPackage) -> Any:
+    """The package's reference weights in its named architecture."""
+    from hounsfield.errors import EngineUnavailable
+    from hounsfield.inference import TorchNetwork
+
+    weights, description = package.weights_path, package.manifest.architecture
+    if weights is None or description is None:
+        raise EngineUnavailable(f"{package.reference} has no reference weights for torch", "use another engine")
+
+    def made() -> Any:
+        from safetensors.torch import load_file
+
+        from hounsfield.architectures import build, load_weights
+
+        network = build(description)
+        load_weights(network, load_file(weights))
+        return network.eval()
+
+    return TorchNetwork(made)
 
 
 def proven_precision(package: ModelPackage, choices: Choices) -> Precision:

@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
+import importlib.metadata
+import os
+import re
 import secrets
 import shutil
+import tempfile
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-from hounsfield.errors import GeometryRefused, HounsfieldError, PackageInvalid
+import numpy as np
+from numpy.typing import NDArray
+
+from hounsfield.errors import GeometryRefused, PackageInvalid
 from hounsfield.findings import CodedConcept, Segment
 from hounsfield.findings.measuring import measure_segments
 from hounsfield.findings.terminology import VOLUME
 from hounsfield.inference.clean_up import clean_up
 from hounsfield.packages import ModelPackage, Precision
 from hounsfield.packages.manifest import Code, SegmentSpec
-from hounsfield.preparing import check_domain
+from hounsfield.planning import Plan
+from hounsfield.preparing import Prepared, check_domain, prepare
 from hounsfield.preparing.domain import demand_domain
 from hounsfield.preparing.region import Region, region_around
 from hounsfield.reading import Series, load
-from hounsfield.usecases.events import Note, OnEvent, Progress
+from hounsfield.usecases.events import OnEvent, Progress
 from hounsfield.usecases.job import Choices, SeriesResult
+from hounsfield.usecases.resident import peak_bytes
 from hounsfield.usecases.sessions import Sessions
 from hounsfield.version import __version__
 from hounsfield.volume import LabelMap, TimeSeries, Volume
@@ -53,8 +63,25 @@ class Labelled:
     warnings: tuple[str, ...] = field(default=())
 
 
-def load_stage(series: Series, package: ModelPackage, choices: Choices) -> Loaded:
-    """Read the voxels and check the domain.
+def result_name(series: Series) -> str:
+    """A folder name for the results: a hash for DICOM, the file's own plain name and a hash else."""
+    identity = "/".join(series.series_instance_uids) or "/".join(str(path) for path in series.files)
+    key = hashlib.sha256(f"{identity}#{_stack(series)}".encode()).hexdigest()[:10]
+    if series.format == "dicom" or not series.files:
+        return f"series-{key}"
+    stem = re.sub(r"(\.nii|\.seg)?\.[A-Za-z0-9]+$", "", series.files[0].name)
+    return f"{re.sub(r'[^A-Za-z0-9_-]+', '_', stem)[:40] or 'scan'}-{key[:6]}"
+
+
+def _stack(series: Series) -> str:
+    """What tells apart several volumes of one DICOM series: its grid."""
+    if series.geometry is None:
+        return series.kind.value
+    return f"{series.geometry.shape}{series.geometry.affine.round(4).tolist()}"
+
+
+def load_stage(series: Series, package: ModelPackage, choices: Choices, known: tuple[str, ...] = ()) -> Loaded:
+    """Read the voxels and check the domain; ``known`` are warnings from before.
 
     Raises
     ------
@@ -71,9 +98,9 @@ def load_stage(series: Series, package: ModelPackage, choices: Choices) -> Loade
         )
     region = None
     if choices.at_mm is not None:
-        region = region_around(whole.geometry, choices.at_mm, _region_mm(package))
+        region = region_around(whole.geometry, choices.at_mm, region_mm(package))
     part = whole if region is None else region.of(whole)
-    warnings = demand_domain(check_domain(part, package.manifest.domain), package.reference)
+    warnings = (*known, *demand_domain(check_domain(part, package.manifest.domain), package.reference))
     if region is not None:
         point = ", ".join(f"{value:g}" for value in choices.at_mm or ())
         warnings = (*warnings, f"only the region around ({point}) mm was read")
@@ -81,29 +108,70 @@ def load_stage(series: Series, package: ModelPackage, choices: Choices) -> Loade
 
 
 def infer_stage(
-    loaded: Loaded, package: ModelPackage, choices: Choices, sessions: Sessions, on_event: OnEvent
+    loaded: Loaded,
+    package: ModelPackage,
+    choices: Choices,
+    sessions: Sessions,
+    on_event: OnEvent,
+    plan: Plan | None = None,
 ) -> Labelled:
-    """Prepare, run the network window by window, restore, clean up."""
-    from hounsfield.inference import segment
-    from hounsfield.inference.deciding import decision
-    from hounsfield.preparing import prepare
+    """Prepare, run the network as planned, restore, clean up."""
+    prepared = _prepared(loaded.part, package, plan)
+    room = _label_room(loaded.part, package) if plan is not None and plan.mapped else None
+    before = os.times()
+    network = (_whole if choices.mode == "whole" else _windows)(
+        prepared, package, choices, sessions, on_event, plan, room
+    )
+    labels = clean_up(network.labels, package.manifest.output.clean_up)
+    if loaded.region is not None:
+        labels = loaded.region.put_back(labels, loaded.whole.geometry)
+    after, seconds = os.times(), network.figures["infer_seconds"]
+    busy = (after.user - before.user) + (after.system - before.system)
+    figures = {
+        **network.figures,
+        "voxels_per_second": round(loaded.part.array.size / max(seconds, 1e-9)),
+        "cpu_utilisation": round(busy / max(seconds, 1e-9) / (os.cpu_count() or 1), 3),
+    }
+    return replace(network, labels=labels, figures=figures, plan=_what_ran(package, network.plan, plan))
+
+
+def _prepared(part: Volume, package: ModelPackage, plan: Plan | None) -> Prepared:
+    if plan is not None and plan.mapped:
+        return prepare(part, package.manifest.input, store_in=Path(tempfile.gettempdir()))
+    return prepare(part, package.manifest.input)
+
+
+def _label_room(part: Volume, package: ModelPackage) -> NDArray[Any]:
+    """Labels in an unlinked temporary file instead of memory."""
+    dtype = np.uint8 if package.manifest.output.classes <= 256 else np.uint16
+    with tempfile.TemporaryFile() as file:
+        return np.memmap(file, dtype, "w+", shape=part.shape)
+
+
+def _windows(
+    prepared: Prepared,
+    package: ModelPackage,
+    choices: Choices,
+    sessions: Sessions,
+    on_event: OnEvent,
+    plan: Plan | None,
+    room: NDArray[Any] | None,
+) -> Labelled:
+    from hounsfield.inference import RunSettings, decision, segment
 
     manifest = package.manifest
-    prepared = prepare(loaded.part, manifest.input)
-    opened = sessions.open(package, choices)
-    rule = decision(manifest.output, opened.classes)
+    opened = sessions.open(package, choices, plan)
+    settings = RunSettings() if plan is None else RunSettings(plan.batch, plan.accumulator, plan.head_block)
     answer = segment(
         prepared,
         opened.session,
         manifest.input.window,
-        rule,
+        decision(manifest.output, opened.classes),
         head=opened.head,
+        settings=settings,
+        out=room,
         on_progress=lambda done, total: on_event(Progress("windows", done, total)),
     )
-    labels = clean_up(answer.labels, manifest.output.clean_up)
-    if loaded.region is not None:
-        labels = loaded.region.put_back(labels, loaded.whole.geometry)
-    facts = opened.session.facts()
     total = answer.seconds["total"]
     figures = {
         "infer_seconds": round(total, 3),
@@ -111,11 +179,52 @@ def infer_stage(
         "windows": answer.windows,
         "windows_skipped": answer.skipped,
         "windows_per_second": round(answer.windows / max(total, 1e-9), 2),
-        "voxels_per_second": round(loaded.part.array.size / max(total, 1e-9)),
     }
-    window = manifest.input.window
-    plan = {**facts, "window": list(window.shape), "overlap": window.overlap, "positions": window.positions}
-    return Labelled(labels, f"{facts['engine']} {facts['version']}", opened.session.precision, plan, figures)
+    facts = opened.session.facts()
+    engine = f"{facts['engine']} {facts['version']}"
+    return Labelled(answer.labels, engine, opened.session.precision, facts, figures)
+
+
+def _whole(
+    prepared: Prepared,
+    package: ModelPackage,
+    choices: Choices,
+    sessions: Sessions,
+    on_event: OnEvent,
+    plan: Plan | None,
+    room: NDArray[Any] | None,
+) -> Labelled:
+    from hounsfield.inference import decision
+    from hounsfield.inference.whole import WholeSettings, read_network, segment_whole
+    from hounsfield.usecases.sessions import proven_precision
+
+    sessions.close()
+    manifest, precision = package.manifest, proven_precision(package, choices)
+    if plan is None:
+        settings = WholeSettings(choices.engine or "openvino", precision)
+    else:
+        settings = WholeSettings(plan.engine, precision, plan.storage, plan.threads, plan.slab_bytes)
+    began = time.perf_counter()
+    answer = segment_whole(
+        prepared,
+        read_network(package.graph_path(precision)),
+        decision(manifest.output, manifest.output.classes),
+        settings,
+        pad_value=manifest.input.window.pad_value,
+        out=room,
+        on_progress=lambda done, total: on_event(Progress("slabs", done, total)),
+    )
+    figures = {"infer_seconds": round(time.perf_counter() - began, 3)}
+    version = importlib.metadata.version(settings.engine)
+    facts = {"engine": settings.engine, "version": version, "precision": precision, "storage": settings.storage}
+    return Labelled(answer.labels, f"{settings.engine} {version}", precision, facts, figures)
+
+
+def _what_ran(package: ModelPackage, facts: Mapping[str, Any], plan: Plan | None) -> dict[str, Any]:
+    """The plan of the result: what was planned, and over it what the engine says really ran."""
+    window = package.manifest.input.window
+    described = {"window": list(window.shape), "overlap": window.overlap, "positions": window.positions}
+    return {**described, **({} if plan is None else plan.as_dict()), **facts}
 
 
 def write_stage(
@@ -126,7 +235,7 @@ def write_stage(
 
     began = time.perf_counter()
     run_uid = f"2.25.{uuid.uuid4().int}"
-    segments = tuple(_segment(spec) for spec in package.manifest.output.segments)
+    segments = tuple(segment_of(spec) for spec in package.manifest.output.segments)
     findings = measure_segments(labelled.labels, loaded.whole, segments, seed=run_uid)
     facts = _facts(package, loaded, labelled, choices, run_uid, began)
     result = Result(loaded.whole, labelled.labels, findings, facts, ResultUids.for_run(run_uid))
@@ -141,7 +250,11 @@ def write_stage(
         for finding in findings.findings
         if finding.segment_number is not None
     )
-    figures = {**facts.figures, "write_seconds": round(time.perf_counter() - began, 3)}
+    figures = {
+        **facts.figures,
+        "write_seconds": round(time.perf_counter() - began, 3),
+        "peak_resident_mib": round(peak_bytes() / 2**20, 1),
+    }
     return SeriesResult(name, series.summary, "done", written, rows, result.warnings, figures)
 
 
@@ -181,7 +294,10 @@ def _facts(
     manifest = package.manifest
     finished = dt.datetime.now().astimezone()
     spent = loaded.seconds + labelled.figures["infer_seconds"]
-    figures = {"read_seconds": round(loaded.seconds, 3), **labelled.figures, **_peak()}
+    figures = {"read_seconds": round(loaded.seconds, 3), **labelled.figures}
+    figures["peak_resident_mib"] = round(peak_bytes() / 2**20, 1)
+    if "host_peak_bytes" in labelled.plan:
+        figures["predicted_peak_mib"] = round(labelled.plan["host_peak_bytes"] / 2**20, 1)
     return ResultFacts(
         package_id=manifest.id,
         package_version=manifest.version,
@@ -210,16 +326,6 @@ def _no_dicom(volume: Volume) -> tuple[str, ...]:
     return () if reason is None else (f"no DICOM SEG and SR were written: {reason}",)
 
 
-def _peak() -> dict[str, Any]:
-    """The highest resident memory of this process so far (VmHWM)."""
-    try:
-        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return {}
-    line = next((line for line in status.splitlines() if line.startswith("VmHWM:")), None)
-    return {} if line is None else {"peak_resident_mib": round(int(line.split()[1]) / 1024, 1)}
-
-
 def card_limits(card: str) -> tuple[str, ...]:
     """The bullet points under the heading ``## Limits`` of a model card, as plain text."""
     inside, points = False, []
@@ -233,7 +339,7 @@ def card_limits(card: str) -> tuple[str, ...]:
     return tuple(points)
 
 
-def _region_mm(package: ModelPackage) -> tuple[float, float, float]:
+def region_mm(package: ModelPackage) -> tuple[float, float, float]:
     """Size (x, y, z) mm of one window, the region that a model reads around a point."""
     spec = package.manifest.input
     if spec.spacing_mm is None:
@@ -248,7 +354,7 @@ def _region_mm(package: ModelPackage) -> tuple[float, float, float]:
     return (size[0], size[1], size[2])
 
 
-def _segment(spec: SegmentSpec) -> Segment:
+def segment_of(spec: SegmentSpec) -> Segment:
     return Segment(
         number=spec.number,
         label=spec.label,
@@ -262,16 +368,3 @@ def _segment(spec: SegmentSpec) -> Segment:
 
 def _concept(code: Code) -> CodedConcept:
     return CodedConcept(code.value, code.scheme, code.meaning)
-
-
-def finished_error(error: BaseException, on_event: OnEvent) -> HounsfieldError:
-    """Any error as one of ours, so that one scan never stops the others; the kind is kept."""
-    if isinstance(error, HounsfieldError):
-        return error
-    from hounsfield.errors import InternalError
-
-    on_event(Note(f"{type(error).__name__}: {error}", "error"))
-    return InternalError(
-        fact=f"reading this scan failed unexpectedly ({type(error).__name__}: {error})",
-        remedy="please report it with the command that was run",
-    )

@@ -104,7 +104,8 @@ class Geometry:
     @property
     def direction(self) -> NDArray[np.float64]:
         """(3, 3) unit LPS vectors of the axes k, j, i, as columns."""
-        return self.affine[:3, :3] / np.asarray(self.spacing_mm)
+        direction: NDArray[np.float64] = self.affine[:3, :3] / np.asarray(self.spacing_mm)
+        return direction
 
     @property
     def voxel_volume_mm3(self) -> float:
@@ -228,7 +229,7 @@ class Geometry:
         """
         wanted = np.asarray(spacing_mm, dtype=np.float64)
         if wanted.shape != (3,) or not np.isfinite(wanted).all() or wanted.min() <= 0:
-            raise GeometryRefused(f"the spacing {spacing_mm} mm is not three positive numbers", "give (k, j, i) mm")
+            raise GeometryRefused(f"the spacing {wanted.tolist()} mm is not three positive numbers", "give (k, j, i) mm")
         old_shape = np.asarray(self.shape, dtype=np.float64)
         new_shape = np.maximum(1, np.rint(np.asarray(self.extent_mm) / wanted)).astype(int)
         factor = old_shape / new_shape

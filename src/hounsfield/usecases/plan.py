@@ -1,0 +1,233 @@
+"""How a package would read a scan within a budget, before any voxel is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from hounsfield.errors import GeometryRefused, HounsfieldError
+from hounsfield.packages import ModelPackage, Precision, open_package
+from hounsfield.planning import Budget, CalibrationKey, Machine, Need, NoPlan, Offer, Plan, choose, read_machine
+from hounsfield.plugins import registry
+from hounsfield.preparing.region import region_around
+from hounsfield.reading import Series, scan
+from hounsfield.settings import Settings, load_settings
+from hounsfield.usecases.events import Note, OnEvent, silent
+from hounsfield.usecases.job import Choices
+from hounsfield.usecases.sessions import proven_precision
+from hounsfield.volume import Geometry
+
+
+@dataclass(frozen=True)
+class PlanRequest:
+    """What to plan: as a run, with a budget.
+
+    Parameters
+    ----------
+    measure
+        Measure the graph on this machine first where no measurement is kept (some seconds, once).
+    """
+
+    model: str | Path
+    input: Path
+    budget: Budget = field(default_factory=Budget)
+    series: str | None = None
+    choices: Choices = field(default_factory=Choices)
+    measure: bool = True
+
+
+@dataclass(frozen=True)
+class SeriesPlan:
+    """The plan for one series, or why there is none."""
+
+    series: str
+    plan: Plan | None
+    error: HounsfieldError | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The plan as data."""
+        return {
+            "series": self.series,
+            "plan": None if self.plan is None else self.plan.as_dict(),
+            "error": None if self.error is None else self.error.as_dict(),
+        }
+
+
+def plan_run(request: PlanRequest, on_event: OnEvent = silent) -> tuple[SeriesPlan, ...]:
+    """Plan every series that could be read.
+
+    Raises
+    ------
+    PackageError, InputError
+        If the package or the input cannot be used at all.
+    """
+    package = open_package(request.model)
+    planner = Planner(package, request.choices, request.measure, on_event)
+    with scan(request.input) as contents:
+        if request.series is not None:
+            wanted: tuple[Series, ...] = (contents.choose(request.series),)
+        else:
+            wanted = tuple(one for one in contents.series if one.geometry is not None and one.is_loadable)
+            if not wanted:
+                contents.choose(repair=request.choices.repair)
+        return tuple(_plan_one(planner, series, request.budget) for series in wanted)
+
+
+def _plan_one(planner: Planner, series: Series, budget: Budget) -> SeriesPlan:
+    try:
+        return SeriesPlan(series.summary, planner.plan(series, budget))
+    except HounsfieldError as error:
+        return SeriesPlan(series.summary, None, error)
+
+
+class Planner:
+    """Plans the series of one run: what the package and the engines take is looked up once.
+
+    Parameters
+    ----------
+    measure
+        Measure what no calibration is kept for; else plans rest on conservative bounds.
+    """
+
+    def __init__(
+        self,
+        package: ModelPackage,
+        choices: Choices,
+        measure: bool,
+        on_event: OnEvent = silent,
+        settings: Settings | None = None,
+        machine: Machine | None = None,
+    ) -> None:
+        self._package, self._choices, self._measure, self._on_event = package, choices, measure, on_event
+        self._settings = settings or load_settings()
+        self._machine = machine or read_machine()
+        self._precision = proven_precision(package, choices)
+        self._features = _features(package, self._precision)
+        self._needs: dict[str, Need] = {}
+        self._kept: tuple[Offer, ...] | None = None
+
+    def plan(self, series: Series, budget: Budget, name: str = "") -> Plan:
+        """The best plan that keeps the budget; under ``name`` it can be planned again.
+
+        Raises
+        ------
+        DoesNotFit
+            If there is none (a ``NoPlan``, which names the smallest budget that would do).
+        """
+        if series.geometry is None:
+            raise GeometryRefused("its grid is not known before it is repaired", "plan without --memory", series.source)
+        need = self.need(series.geometry)
+        self._needs[name] = need
+        return self._choose(need, budget)
+
+    def replan(self, name: str, budget: Budget) -> Plan:
+        """Another plan for the scan that was planned under ``name``."""
+        return self._choose(self._needs[name], budget)
+
+    def _choose(self, need: Need, budget: Budget) -> Plan:
+        whole = tuple(self._whole(need)) if need.mode == "whole" else ()
+        answer = choose(need, budget, self._machine, self._offers(), whole)
+        if isinstance(answer, NoPlan):
+            raise answer
+        return answer
+
+    def need(self, geometry: Geometry) -> Need:
+        """What one scan asks of a plan."""
+        manifest = self._package.manifest
+        spec = manifest.input
+        if self._choices.at_mm is not None:
+            from hounsfield.usecases.stages import region_mm
+
+            region = region_around(geometry, self._choices.at_mm, region_mm(self._package))
+            shape = tuple(part.stop - part.start for part in region.box)
+            geometry = geometry.cropped((0, 0, 0), cast(tuple[int, int, int], shape))
+        grid = geometry.reoriented(spec.orientation)[0]
+        if spec.spacing_mm is not None:
+            grid = grid.resampled(spec.spacing_mm)
+        return Need(
+            scan_shape=geometry.shape,
+            grid_shape=grid.shape,
+            window=spec.window.shape,
+            overlap=spec.window.overlap,
+            classes=manifest.output.classes,
+            channels=len(spec.channels),
+            features=self._features,
+            labels_itemsize=1 if manifest.output.classes <= 256 else 2,
+            precision=self._precision,
+            engine=self._choices.engine or self._settings.engine or None,
+            mode=self._choices.mode,
+            allow_unproven=self._choices.allow_unproven,
+        )
+
+    def _offers(self) -> tuple[Offer, ...]:
+        if self._kept is None:
+            self._kept = tuple(self._each_offer())
+        return self._kept
+
+    def _each_offer(self) -> Iterator[Offer]:
+        from hounsfield.planning import read_cost
+
+        package, precision = self._package, self._precision
+        window = package.manifest.input.window.shape
+        cost = read_cost(package.graph_path(precision), window)
+        proven = package.evidence(precision) is not None
+        wanted = self._choices.engine or self._settings.engine
+        for name, answer in registry().survey().items():
+            if name == "torch" and wanted != "torch":
+                continue
+            reason = None if answer else answer.reason or "it is not installed"
+            found = {} if reason or (wanted and name != wanted) else self._calibrations(name, cost)
+            fast = self._machine.fast_bf16 if precision == "bf16" else precision == "fp32"
+            yield Offer(name, precision, cost, "cpu", proven, (1,), found, fast, reason)
+
+    def _calibrations(self, engine: str, cost: Any) -> dict[int, Any]:
+        from hounsfield.inference.calibrate import Measurable, calibrated
+
+        package, spec = self._package, self._package.manifest.input
+        threads = self._choices.threads or self._settings.threads or self._machine.cores
+        key = CalibrationKey(
+            package_digest=package.digest,
+            engine=engine,
+            precision=self._precision,
+            device="cpu",
+            cpu=self._machine.key,
+            threads=threads,
+            window=spec.window.shape,
+        )
+        path = package.graph_path(self._precision)
+        what = Measurable(path, len(spec.channels), quantised=self._precision == "int8")
+        folder = self._settings.home / "calibration"
+        try:
+            record = calibrated(what, key, cost, folder, measure=False)
+            if record is None and self._measure:
+                self._on_event(
+                    Note(f"measuring {package.reference} in {engine} {self._precision} on this machine, once")
+                )
+                record = calibrated(what, key, cost, folder)
+        except HounsfieldError as error:
+            self._on_event(Note(f"{engine} could not be measured: {error.fact}", "warn"))
+            return {}
+        return {} if record is None else {threads: record}
+
+    def _whole(self, need: Need) -> Iterator[Any]:
+        from hounsfield.inference.whole import read_network
+        from hounsfield.inference.whole.offers import whole_offers
+
+        network = read_network(self._package.graph_path(self._precision))
+        there = [name for name, answer in registry().survey().items() if answer]
+        proven = [item.precision for item in self._package.manifest.evidence]
+        for offer in whole_offers(network, need.grid_shape, self._machine, proven, there):
+            if offer.precision == self._precision:
+                yield offer
+
+
+def _features(package: ModelPackage, precision: Precision) -> int | None:
+    """Input channels of the graph's linear head, where it has one that is worth cutting off."""
+    from hounsfield.inference import OnnxGraph, split_head
+
+    if precision == "int8":
+        return None
+    split = split_head(OnnxGraph(package.graph_path(precision)))
+    return split[1].features if split is not None and split[1].smaller else None

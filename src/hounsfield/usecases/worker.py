@@ -1,0 +1,144 @@
+"""A process that reads scans: jobs as JSON lines in, events and results as JSON lines out.
+
+    python -m hounsfield.usecases.worker FD
+
+Jobs come on standard input, answers go to the file descriptor FD, so that nothing a library
+prints can be taken for one. Before the network runs the worker asks for its turn, so that two
+workers overlap reading and writing with the other's inference without sharing the processor.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import os
+import signal
+import sys
+from typing import Any
+
+from hounsfield.errors import HounsfieldError, InternalError, NotReadable
+from hounsfield.packages import ModelPackage, open_package
+from hounsfield.reading import Series, scan_files
+from hounsfield.usecases.events import Event, Note, Progress
+from hounsfield.usecases.job import Job, SeriesResult
+from hounsfield.usecases.resident import allow_growth, forget_peak, give_back_free_memory, lift_limit
+from hounsfield.usecases.sessions import Sessions
+from hounsfield.usecases.stages import infer_stage, load_stage, result_name, write_stage
+
+
+class Channel:
+    """What the worker says to its supervisor."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._out = os.fdopen(descriptor, "w", encoding="utf-8")
+
+    def say(self, kind: str, **facts: Any) -> None:
+        """Send one line."""
+        self._out.write(json.dumps({"kind": kind, **facts}) + "\n")
+        self._out.flush()
+
+    def event(self, event: Event) -> None:
+        """Pass on what a stage tells."""
+        if isinstance(event, Progress):
+            self.say("progress", stage=event.stage, done=event.done, total=event.total)
+        elif isinstance(event, Note):
+            self.say("note", message=event.message, severity=event.severity)
+
+    def wait_for_turn(self) -> None:
+        """Ask for the processor and wait until it is given."""
+        self.say("turn")
+        if not sys.stdin.readline():
+            raise SystemExit(1)
+
+
+class Worker:
+    """Does one job after the other; package and network are kept between jobs."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._sessions = Sessions()
+        self._package: ModelPackage | None = None
+
+    def do(self, job: Job) -> None:
+        """Read one series and say what became of it."""
+        forget_peak()
+        if job.budget_bytes is not None:
+            allow_growth(job.budget_bytes)
+        try:
+            self._channel.say("result", result=self._read(job).as_dict())
+        except MemoryError:
+            self._channel.say("memory")
+        except HounsfieldError as error:
+            if _out_of_memory(error):
+                self._channel.say("memory")
+            else:
+                self._channel.say("error", **_described(error, job))
+        except Exception as error:
+            fact = f"reading this scan failed unexpectedly ({type(error).__name__}: {error})"
+            internal = InternalError(fact, "please report it with the command that was run", job.source)
+            self._channel.say("error", **_described(internal, job))
+        finally:
+            lift_limit()
+            gc.collect()
+
+    def _read(self, job: Job) -> SeriesResult:
+        package = self._opened(job)
+        series = _find(job)
+        loaded = load_stage(series, package, job.choices, job.warnings)
+        self._channel.wait_for_turn()
+        try:
+            labelled = infer_stage(loaded, package, job.choices, self._sessions, self._channel.event, job.plan)
+        finally:
+            self._channel.say("turn-over")
+        if job.budget_bytes is not None:
+            self._sessions.close()  # writing needs room of its own
+            give_back_free_memory()
+        return write_stage(job.name, series, loaded, labelled, package, job.choices, job.output)
+
+    def _opened(self, job: Job) -> ModelPackage:
+        if self._package is None or self._package.digest != job.package_digest:
+            self._package = open_package(job.package)
+            if self._package.digest != job.package_digest:
+                raise NotReadable("the package changed since the run began", "start the run again", job.package)
+        return self._package
+
+
+def _find(job: Job) -> Series:
+    """The job's series among those in its files."""
+    for series in scan_files(job.files, source=job.source).series:
+        if result_name(series) == job.name:
+            return series
+    raise NotReadable("the files of the series changed since the run began", "start the run again", job.source)
+
+
+def _out_of_memory(error: HounsfieldError) -> bool:
+    """Whether an engine's own error was a failed allocation."""
+    text = f"{error.fact} {error.__cause__}".lower()
+    return any(word in text for word in ("bad_alloc", "out of memory", "cannot allocate", "memoryerror"))
+
+
+def _described(error: HounsfieldError, job: Job) -> dict[str, Any]:
+    series = job.name
+    return {"result": SeriesResult.not_done(job.name, series, error).as_dict()}
+
+
+def main() -> None:
+    """Do jobs until standard input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _die_with_parent()
+    channel = Channel(int(sys.argv[1]))
+    worker = Worker(channel)
+    channel.say("ready")
+    while line := sys.stdin.readline():
+        worker.do(Job.from_json(line))
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel to end this process when its supervisor is gone (prctl(2), PR_SET_PDEATHSIG)."""
+    set_death_signal = 1
+    ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()
