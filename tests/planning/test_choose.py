@@ -63,7 +63,7 @@ def test_memory_is_flat_in_the_classes_with_features_and_in_the_slices_when_mapp
     assert isinstance(few, Plan)
     assert isinstance(many, Plan)
     assert many.host_peak_bytes < few.host_peak_bytes * 1.05
-    parts = [choose(need(slices, positions="stride"), Budget(), MACHINE, offers()) for slices in (600, 900)]
+    parts = [choose(need(slices, positions="stride"), Budget(), MACHINE, offers()) for slices in (600, 960)]
     streams = [plan.host_parts["stream"] for plan in parts if isinstance(plan, Plan)]
     assert len(streams) == 2
     assert streams[0] == streams[1]

@@ -22,15 +22,15 @@ from numpy.typing import NDArray
 
 from hounsfield.errors import EngineError, SettingsError
 from hounsfield.inference.whole.network import NORMALISATION, Network, Operator, TensorShape, float32
-from hounsfield.inference.whole.piece import PIECES, Affine, Piece, PieceSpec, onnx_of
-from hounsfield.inference.whole.slabs import Reach, reach, slabs
+from hounsfield.inference.whole.piece import MASK, PIECES, Affine, Piece, PieceSpec, mask_shape, onnx_of
+from hounsfield.inference.whole.slabs import Reach, Slab, reach, slabs
 from hounsfield.inference.whole.spill import Spill, SpilledArray
 from hounsfield.inference.whole.stages import Stage, cut
 from hounsfield.inference.whole.statistics import ChannelStatistics
 from hounsfield.inference.whole.storage import storage_dtype, to_storage
 from hounsfield.inference.whole.working_set import Layout, depth_for
 
-Slab = tuple[int, int, NDArray[np.float32]]
+Answer = tuple[int, int, NDArray[np.float32]]
 Read = Callable[[int, int], NDArray[np.float32]]
 _NOTHING: NDArray[np.float32] = np.empty((0, 0, 0, 0), np.float32)
 
@@ -131,15 +131,18 @@ class WholeRun:
     @property
     def total_slabs(self) -> int:
         """Slabs of all stages."""
-        lengths = [self.shapes[stage.target][1] for stage in self.stages]
-        return sum(len(list(slabs(n, depth))) for n, depth in zip(lengths, self.depths, strict=True))
+        return sum(len(self.slabs_of(stage, depth)) for stage, depth in zip(self.stages, self.depths, strict=True))
 
     @property
     def last_slabs(self) -> tuple[tuple[int, int], ...]:
         """[start, stop) of the slabs of the answer."""
-        return tuple(slabs(self.shapes[self.network.output][1], self.depths[-1]))
+        return tuple((slab.fresh, slab.stop) for slab in self.slabs_of(self.stages[-1], self.depths[-1]))
 
-    def run(self, read: Read, on_progress: Callable[[int, int], None] | None = None) -> Iterator[Slab]:
+    def slabs_of(self, stage: Stage, depth: int) -> tuple[Slab, ...]:
+        """The slabs in which a stage is run."""
+        return slabs(self.shapes[stage.target][1], depth, stage.stencil)
+
+    def run(self, read: Read, on_progress: Callable[[int, int], None] | None = None) -> Iterator[Answer]:
         """The answer, slab by slab.
 
         Parameters
@@ -176,7 +179,7 @@ class WholeRun:
                 self._stage_done(stage, spill)
         self.figures.add("total", began)
 
-    def _stage(self, stage: Stage, depth: int, read: Read, spill: Spill, pool: ThreadPoolExecutor) -> Iterator[Slab]:
+    def _stage(self, stage: Stage, depth: int, read: Read, spill: Spill, pool: ThreadPoolExecutor) -> Iterator[Answer]:
         target = self.shapes[stage.target]
         final = stage.target == self.network.output
         if not final:
@@ -186,30 +189,33 @@ class WholeRun:
         piece: Piece | None = None
         answer: NDArray[Any] | None = None
         built_for: object = None
-        for start, stop in slabs(target[1], depth):
-            span = reach(stage.stencil, start, stop, self.shapes[stage.sources[0]][1])
+        for slab in self.slabs_of(stage, depth):
+            span = reach(stage.stencil, slab.start, slab.stop, self.shapes[stage.sources[0]][1])
             if piece is None or span.variant != built_for:
                 piece = answer = None  # both hold memory that the next piece can use
                 _give_back_free_memory()
                 piece, built_for = self._compile(stage, span), span.variant
             since = time.perf_counter()
             inputs = {name: self._slab(name, span, read) for name in stage.sources}
+            if _masked(stage):
+                inputs[MASK] = _mask(span, self.shapes[stage.sources[0]][1])
             since = self.figures.add("read", since)
-            answer = piece.run(inputs)[0]
+            answer = piece.run(inputs)[0][:, slab.fresh - slab.start :]
             since = self.figures.add("network", since)
             if final:
-                yield start, stop, float32(answer)
+                yield slab.fresh, slab.stop, float32(answer)
             else:
-                self._keep(stage, start, answer, pool)
+                self._keep(stage, slab.fresh, answer, pool)
                 self.figures.add("write", since)
-                yield start, stop, _NOTHING
+                yield slab.fresh, slab.stop, _NOTHING
 
     def _compile(self, stage: Stage, span: Reach) -> Piece:
         since = time.perf_counter()
         shapes = {name: self._slab_shape(name, span) for name in stage.sources}
         channels, _, j, i = self.shapes[stage.target]
         short = self.settings.precision == "bf16"
-        spec = PieceSpec(span, shapes, (channels, span.stop - span.start, j, i), self.settings.storage, short)
+        answer = (channels, span.depth, j, i)
+        spec = PieceSpec(span, shapes, answer, self.settings.storage, short, _masked(stage))
         norms = [op for op in stage.operators if op.kind == NORMALISATION]
         affine = {op.activations[0]: self._affine(op) for op in norms}
         graph = onnx_of(self.network, stage, spec, affine)
@@ -235,14 +241,19 @@ class WholeRun:
     def _slab(self, name: str, span: Reach, read: Read) -> NDArray[Any]:
         """Slices of a kept activation, (1, channels, k, j, i), in a buffer that is used again."""
         shape = self._slab_shape(name, span)
+        before, after = span.outside(self.shapes[name][1])
+        inside = slice(before, shape[1] - after)
         if name == self.network.input:
-            return float32(read(span.low, span.high))[None]
+            values = float32(read(span.low + before, span.high - after))
+            return np.pad(values, ((0, 0), (before, after), (0, 0), (0, 0)))[None] if before or after else values[None]
         size = math.prod(shape)
         flat = self._buffers.get(name)
         if flat is None or flat.size < size:
             flat = self._buffers[name] = np.empty(size, self._dtype)
         slab = flat[:size].reshape(shape)
-        self._kept[name].read(span.low, span.high, slab)
+        slab[:, :before] = 0
+        slab[:, shape[1] - after :] = 0
+        self._kept[name].read(span.low + before, span.high - after, slab[:, inside])
         return slab[None]
 
     def _keep(self, stage: Stage, start: int, answer: NDArray[Any], pool: ThreadPoolExecutor) -> None:
@@ -277,9 +288,25 @@ class WholeRun:
             return
         channels, length, _, _ = self.shapes[self.network.input]
         statistics = self._statistics[self.network.input] = ChannelStatistics(channels)
-        for start, stop in slabs(length, 8):
-            for channel, values in enumerate(read(start, stop)):
+        for slab in slabs(length, 8):
+            for channel, values in enumerate(read(slab.fresh, slab.stop)):
                 statistics.add(channel, float32(values))
+
+
+def _masked(stage: Stage) -> bool:
+    """Whether a stage reads slices outside the volume that normalisation would make other than zero."""
+    stencil = stage.stencil
+    if stencil is None or not stage.operators or not stencil.kind.startswith("Conv"):
+        return False
+    return stencil.kind == "ConvTranspose" or any((stencil.attributes["pads"][0], stencil.attributes["pads"][3]))
+
+
+def _mask(span: Reach, size: int) -> NDArray[np.float32]:
+    mask = np.ones(mask_shape(span), np.float32)
+    before, after = span.outside(size)
+    mask[:, :, :before] = 0
+    mask[:, :, mask.shape[2] - after :] = 0
+    return mask
 
 
 def _give_back_free_memory() -> None:

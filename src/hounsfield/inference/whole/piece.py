@@ -21,6 +21,8 @@ from hounsfield.inference.whole.stages import Stage
 from hounsfield.inference.whole.storage import storage_dtype
 
 Affine = tuple[NDArray[np.float32], NDArray[np.float32]]
+MASK = "mask of slices inside the volume"
+_SAME: Mapping[str, str] = {}
 
 
 class Piece(Protocol):
@@ -49,6 +51,9 @@ class PieceSpec:
         Type in which sources are kept.
     short
         Whether the answer is bf16: then the engine needs no fp32 copy of it.
+    masked
+        Whether slices outside the volume are read, which must be zeros for the stencil even
+        after normalisation: then the piece takes one more input, 1 inside and 0 outside.
     """
 
     reach: Reach
@@ -56,6 +61,7 @@ class PieceSpec:
     answer: tuple[int, int, int, int]
     storage: str
     short: bool = False
+    masked: bool = False
 
 
 def onnx_of(network: Network, stage: Stage, spec: PieceSpec, affine: Mapping[str, Affine]) -> bytes:
@@ -82,7 +88,9 @@ def onnx_of(network: Network, stage: Stage, spec: PieceSpec, affine: Mapping[str
         else:
             build.operator(op, op.attributes)
     if stage.stencil is not None:
-        build.stencil(stage.stencil, spec.reach)
+        if spec.masked:
+            inputs.append(helper.make_tensor_value_info(f"in:{MASK}", kinds["fp32"], list(mask_shape(spec.reach))))
+        build.stencil(stage.stencil, spec.reach, spec.masked)
     kind = kinds["bf16"] if spec.short else kinds["fp32"]
     build.node("Cast" if spec.short else "Identity", [stage.target], "out", to=kind)
     out = helper.make_tensor_value_info("out", kind, [1, *spec.answer])
@@ -114,26 +122,37 @@ class _Builder:
         self.node("Mul", [op.activations[0], scale], f"scaled:{op.output}")
         self.node("Add", [f"scaled:{op.output}", shift], op.output)
 
-    def operator(self, op: Operator, attributes: Mapping[str, Any], output: str | None = None) -> None:
-        inputs = [self.constant(op.constants[at]) if at in op.constants else name for at, name in enumerate(op.inputs)]
-        self.node(op.kind, inputs, output or op.output, **attributes)
+    def operator(self, op: Operator, attributes: Mapping[str, Any], names: Mapping[str, str] = _SAME) -> None:
+        """Add an operator; ``names`` replaces names of its input and output."""
+        inputs = [
+            self.constant(op.constants[at]) if at in op.constants else names.get(name, name)
+            for at, name in enumerate(op.inputs)
+        ]
+        self.node(op.kind, inputs, names.get(op.output, op.output), **attributes)
 
-    def stencil(self, op: Operator, reach: Reach) -> None:
+    def stencil(self, op: Operator, reach: Reach, masked: bool) -> None:
         values = dict(op.attributes)
+        names: dict[str, str] = {}
+        if masked:
+            source = op.activations[0]
+            names[source] = f"masked:{source}"
+            self.node("Mul", [source, f"in:{MASK}"], names[source])
         if all(size == 1 for size in values["dilations"]):
             del values["dilations"]  # older pooling operators do not know it
-        pads = list(values["pads"])
+        values["pads"] = [reach.pad_low, *values["pads"][1:3], reach.pad_high, *values["pads"][4:]]
         if op.kind != "ConvTranspose":
-            pads[0], pads[3] = reach.pad_low, reach.pad_high
-            self.operator(op, {**values, "pads": pads})
+            self.operator(op, values, names)
             return
-        pads[0] = pads[3] = 0
-        grow = list(values["output_padding"])
-        grow[0] = reach.extra
-        self.operator(op, {**values, "pads": pads, "output_padding": grow}, f"long:{op.output}")
-        ends = [reach.offset], [reach.offset + reach.stop - reach.start], [2]
-        names = [self.constant(np.array(end, np.int64)) for end in ends]
-        self.node("Slice", [f"long:{op.output}", *names], op.output)
+        values["output_padding"] = [0, *values["output_padding"][1:]]
+        self.operator(op, values, {**names, op.output: f"long:{op.output}"})
+        ends = [reach.offset], [reach.offset + reach.depth], [2]
+        cut = [self.constant(np.array(end, np.int64)) for end in ends]
+        self.node("Slice", [f"long:{op.output}", *cut], op.output)
+
+
+def mask_shape(reach: Reach) -> tuple[int, int, int, int, int]:
+    """Shape of the mask of a piece: one value per slice that is read."""
+    return (1, 1, reach.high - reach.low, 1, 1)
 
 
 class OpenVinoPiece:

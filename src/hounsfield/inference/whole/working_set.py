@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hounsfield.inference.whole.network import Network, TensorShape
-from hounsfield.inference.whole.slabs import even_depth, reach, slabs
+from hounsfield.inference.whole.slabs import reach, slabs
 from hounsfield.inference.whole.stages import Stage
 
 _ITEMSIZE = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 2}
@@ -59,9 +59,9 @@ def working_set(
 ) -> WorkingSet:
     """The working set of a stage for slabs of ``depth`` output slices."""
     target = shapes[stage.target]
-    depth = even_depth(target[1], depth)
-    inside = shapes[stage.sources[0]][1]
-    spans = [reach(stage.stencil, start, stop, inside) for start, stop in _typical(target[1], depth)]
+    made = slabs(target[1], depth, stage.stencil)
+    depth = made[0].stop - made[0].start
+    spans = [reach(stage.stencil, slab.start, slab.stop, shapes[stage.sources[0]][1]) for slab in (made[0], made[-1])]
     read = max(span.high - span.low for span in spans)
     compute, stored = _ITEMSIZE[layout.precision], _ITEMSIZE[layout.storage]
     plane = math.prod(target[2:])
@@ -94,9 +94,3 @@ def depth_for(
         else:
             high = middle - 1
     return low
-
-
-def _typical(length: int, depth: int) -> list[tuple[int, int]]:
-    """The first, a middle and the last slab: no other reads more."""
-    all_of_them = list(slabs(length, depth))
-    return [all_of_them[0], all_of_them[len(all_of_them) // 2], all_of_them[-1]]
