@@ -132,6 +132,11 @@ def rules_as_dict(rules: ScoringRules) -> dict[str, Any]:
     }
 
 
+def metric_name(name: str, rules: ScoringRules) -> str:
+    """The name with what it depends on: ``NSD at 1 mm``."""
+    return f"NSD at {rules.tolerance_mm:g} mm" if name == "NSD" else name
+
+
 def code_sha256() -> str:
     """sha256 over the source files of this room: the version of the code that measured."""
     total = hashlib.sha256()
@@ -173,7 +178,7 @@ def evidence_bytes(record: EvaluationRecord) -> bytes:
             "cases": record.summary.cases,
             "use": record.data.use,
         },
-        "scores": [score for score in _scores(record.summary) if score is not None],
+        "scores": [score for score in _scores(record.summary, record.rules) if score is not None],
         "cost": {
             "machine": record.effort.machine[:200],
             "seconds_per_case": max(record.effort.seconds_per_case, 1e-6),
@@ -186,9 +191,9 @@ def evidence_bytes(record: EvaluationRecord) -> bytes:
     return data
 
 
-def _scores(summary: SegmentationSummary) -> Iterator[dict[str, Any] | None]:
+def _scores(summary: SegmentationSummary, rules: ScoringRules) -> Iterator[dict[str, Any] | None]:
     for row in summary.metrics:
-        yield _score(row.name, row.segment.number, "all", row.mean, row.unit)
+        yield _score(metric_name(row.name, rules), row.segment.number, "all", row.mean, row.unit)
         if row.metric == "hd95":
             yield _score("HD95 median", row.segment.number, "all", row.median, row.unit)
     for segment, table in summary.lesions:

@@ -22,7 +22,7 @@ from hounsfield.evaluation.figures import (
 )
 from hounsfield.evaluation.lesion_tables import LesionTable
 from hounsfield.evaluation.pictures import Picture
-from hounsfield.evaluation.record import EvaluationRecord, FailedCase, rules_as_dict
+from hounsfield.evaluation.record import EvaluationRecord, FailedCase, metric_name, rules_as_dict
 from hounsfield.evaluation.scoring import ScoredSegment
 from hounsfield.evaluation.strata import StrataTable
 from hounsfield.evaluation.summary import ScoredCase
@@ -144,7 +144,7 @@ def _metrics(record: EvaluationRecord, cases: Sequence[ScoredCase]) -> str:
     rows = [
         [
             row.segment.label,
-            f"{row.name} ({row.unit})" if row.unit != "1" else row.name,
+            metric_name(row.name, record.rules) + (f" ({row.unit})" if row.unit != "1" else ""),
             shown(row.mean, row.digits),
             shown(row.median, row.digits),
             str(record.summary.cases - row.infinite),
@@ -180,16 +180,16 @@ def _case_plots(cases: Sequence[ScoredCase], place: int) -> list[str]:
     label = scores[0].segment.label
     reference = [one.reference_ml for one in scores]
     x_low, x_high = padded(reference)
-    dice = Frame(max(0.0, x_low), x_high, 0.0, 1.0, f"reference volume, mL ({label})", "Dice")
+    dice = Frame(max(0.0, x_low), x_high, 0.0, 1.0, f"reference volume, ml ({label})", "Dice")
     low, high = padded([one.volume_error_ml for one in scores] + [0.0])
-    error = Frame(max(0.0, x_low), x_high, low, high, f"reference volume, mL ({label})", "found minus reference, mL")
+    error = Frame(max(0.0, x_low), x_high, low, high, f"reference volume, ml ({label})", "found minus reference, ml")
     bias = sum(one.volume_error_ml for one in scores) / len(scores)
     return [
         point_plot([Curve(label, reference, [one.dice for one in scores])], dice),
         point_plot(
             [Curve(label, reference, [one.volume_error_ml for one in scores], ORANGE)],
             error,
-            [(0.0, ""), (bias, f"mean {bias:+.3g} mL")],
+            [(0.0, ""), (bias, f"mean {bias:+.3g} ml")],
         ),
     ]
 

@@ -33,8 +33,8 @@ METRICS: Final = (
     MetricKind("iou", "IoU", "1", 3, lambda s: s.iou),
     MetricKind("nsd", "NSD", "1", 3, lambda s: s.nsd),
     MetricKind("hd95", "HD95", "mm", 2, lambda s: s.hd95_mm, False),
-    MetricKind("volume-error", "volume error", "mL", -1, lambda s: s.volume_error_ml, False),
-    MetricKind("volume-error-abs", "absolute volume error", "mL", -1, lambda s: abs(s.volume_error_ml), False),
+    MetricKind("volume-error", "volume error", "ml", -1, lambda s: s.volume_error_ml, False),
+    MetricKind("volume-error-abs", "absolute volume error", "ml", -1, lambda s: abs(s.volume_error_ml), False),
     MetricKind("volume-error-rel", "relative volume error", "1", 3, lambda s: s.relative_volume_error, False),
 )
 
