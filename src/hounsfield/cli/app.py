@@ -15,6 +15,7 @@ import typer
 from hounsfield.cli import models, package
 from hounsfield.cli.demo import demo
 from hounsfield.cli.doctor import doctor
+from hounsfield.cli.evaluate import evaluate
 from hounsfield.cli.inspect import inspect
 from hounsfield.cli.plan import plan
 from hounsfield.cli.run import run
@@ -47,7 +48,7 @@ def _root(
     """Options before the verb."""
 
 
-for _verb in (demo, inspect, plan, run, doctor):
+for _verb in (demo, inspect, plan, run, evaluate, doctor):
     app.command()(_verb)
 app.add_typer(models.app, name="models")
 app.add_typer(package.app, name="package")
