@@ -19,7 +19,7 @@ from hounsfield.architectures import architecture
 from hounsfield.errors import DoesNotFit, SettingsError
 from hounsfield.planning.machine import read_machine
 from hounsfield.planning.units import format_bytes, parse_bytes
-from hounsfield.training.live_memory import StepSetting, StepShape, replay_step
+from hounsfield.training.live_memory import StepMemory, StepSetting, StepShape, replay_step
 from hounsfield.training.probe import measure_step
 from hounsfield.training.recipe import Recipe
 
@@ -149,7 +149,7 @@ def plan_training(
     while at < len(rungs):
         batch, recompute = rungs[at]
         setting = StepSetting(batch, precision, recompute)
-        memory = replay_step(description, shape, setting)
+        memory = _replayed(description, shape, setting, recipe.window)
         peak, parts = _whole_peak(recipe, device, memory.peak, overhead)
         plan = TrainingPlan(
             device, precision, batch, own // batch, recompute, peak, budget, overhead, measured, seconds, parts,
@@ -183,6 +183,20 @@ def next_rung(plan: TrainingPlan, recipe: Recipe, description: Mapping[str, Any]
         plan, batch=batch, parts=plan.batch * plan.parts // batch, recompute=recompute,
         reasons=(*plan.reasons, "the device ran out of memory, so the next smaller way was taken"),
     )  # fmt: skip
+
+
+def _replayed(
+    description: Mapping[str, Any], shape: StepShape, setting: StepSetting, window: tuple[int, int, int]
+) -> StepMemory:
+    """The replay; what the network cannot compute at all is a mistake in the recipe."""
+    try:
+        return replay_step(description, shape, setting)
+    except (RuntimeError, ValueError) as error:
+        size = " x ".join(map(str, window))
+        raise SettingsError(
+            fact=f"the network {description['name']!r} does not take a window of {size} ({str(error).splitlines()[0]})",
+            remedy="choose a larger window, sizes that divide by 2 per level, or fewer levels",
+        ) from error
 
 
 def _ladder(recipe: Recipe, description: Mapping[str, Any], own: int) -> list[tuple[int, bool]]:

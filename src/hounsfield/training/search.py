@@ -103,13 +103,14 @@ def search(
     while _ended(study) < table.trials and time.monotonic() + _LEAST_SECONDS < deadline:
         trial = study.ask()
         try:
-            _one_trial(study, trial, recipe_path, folder, table, deadline, note)
+            told = _one_trial(study, trial, recipe_path, folder, table, deadline)
         except _TimeIsUp:
             _tell(study, trial, "FAIL", "interrupted")
             break
         except BaseException:
             _tell(study, trial, "FAIL", "interrupted")
             raise
+        note(told, "note")
     result = _result(study, folder, table, time.monotonic() - started)
     write_text(folder / REPORT, report(result, table))
     return result
@@ -171,8 +172,8 @@ def _one_trial(
     folder: Path,
     table: Search,
     deadline: float,
-    note: Callable[[str, str], None],
-) -> None:
+) -> str:
+    """Train with one set of values; answers a line for the user."""
     values = {name: _suggest(trial, name, one) for name, one in table.ranges.items()}
     place = str(trial.user_attrs.get("folder", _folder_name(trial.number)))
     trial.set_user_attr("folder", place)
@@ -204,7 +205,7 @@ def _one_trial(
     _tell(study, trial, state, outcome, value if state == "COMPLETE" else None)
     shutil.rmtree(folder / "trials" / place, ignore_errors=True)
     shown = "" if value is None else f" {value:.4f}"
-    note(f"trial {trial.number}: {outcome}{shown} {json.dumps(values)}", "note")
+    return f"trial {trial.number}: {outcome}{shown} {json.dumps(values)}"
 
 
 def _job(recipe_path: Path, folder: Path, place: str, values: Mapping[str, Any], table: Search) -> Job:
