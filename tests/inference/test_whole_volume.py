@@ -139,7 +139,7 @@ def test_short_storage_comes_close(storage: str, least: float) -> None:
     assert not np.array_equal(ours, plain)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     kind=st.sampled_from(["Conv", "ConvTranspose", "MaxPool", "AveragePool"]),
     kernel=st.integers(1, 4),

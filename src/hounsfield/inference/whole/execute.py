@@ -279,6 +279,7 @@ class WholeRun:
                 self._kept.pop(name).close()
             self._statistics.pop(name, None)
         self._buffers.clear()
+        self.network.release_weights()
         self.figures.spill_peak_bytes, self.figures.written_bytes = spill.peak_bytes, spill.written_bytes
         _give_back_free_memory()
 

@@ -8,6 +8,7 @@ run in slabs with an equal result; any other is refused by name.
 from __future__ import annotations
 
 import math
+import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hounsfield.errors import EngineUnavailable, PackageInvalid
+from hounsfield.inference.whole.weights import open_model, release
 
 STENCILS = frozenset({"Conv", "ConvTranspose", "MaxPool", "AveragePool"})
 _ACTIVATIONS = ("Relu", "LeakyRelu", "PRelu", "Elu", "Sigmoid", "Tanh", "Clip", "HardSigmoid", "HardSwish", "Softplus")
@@ -55,6 +57,11 @@ class Network:
     operators: tuple[Operator, ...]
     opset: int
     ir_version: int
+    pages: mmap.mmap | None = None
+
+    def release_weights(self) -> None:
+        """Let the weights go back to their file until they are used again."""
+        release(self.pages)
 
     @property
     def weights_bytes(self) -> int:
@@ -109,16 +116,8 @@ def read_network(graph: Path | bytes) -> Network:
     PackageInvalid
         If the file is no ONNX graph with one 3-D input and one output.
     """
-    import onnx
-
     path = graph if isinstance(graph, Path) else None
-    try:
-        model = onnx.load_from_string(graph) if isinstance(graph, bytes) else onnx.load(str(graph))
-    except Exception as error:
-        raise PackageInvalid(
-            f"the graph cannot be parsed as ONNX ({type(error).__name__})", "build the package again", path
-        ) from error
-    constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    model, constants, pages = open_model(graph)
     inputs = [value for value in model.graph.input if value.name not in constants]
     if len(inputs) != 1 or len(model.graph.output) != 1:
         raise PackageInvalid(
@@ -129,7 +128,7 @@ def read_network(graph: Path | bytes) -> Network:
         raise PackageInvalid("the graph's input is not (batch, channels, k, j, i)", "export a 3-D network", path)
     operators, output = _operators(model, constants, path)
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 17)
-    return Network(inputs[0].name, output, int(dims[1]), operators, int(opset), int(model.ir_version))
+    return Network(inputs[0].name, output, int(dims[1]), operators, int(opset), int(model.ir_version), pages)
 
 
 def _operators(model: Any, constants: dict[str, NDArray[Any]], path: Path | None) -> tuple[tuple[Operator, ...], str]:

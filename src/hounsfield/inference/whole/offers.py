@@ -11,7 +11,8 @@ from hounsfield.inference.whole.segmenting import padded_shape
 from hounsfield.inference.whole.working_set import working_set
 from hounsfield.planning import Machine, WholeOffer
 
-ENGINE_BYTES = {"openvino": 95 << 20, "onnxruntime": 60 << 20}
+ENGINE_BYTES = {"openvino": 55 << 20, "onnxruntime": 40 << 20}
+_MARGIN = 1.05
 _COPIES_WHILE_READING = 3
 _SLAB_BYTES = tuple(int(2**power) << 20 for power in (4, 5, 6, 6.5, 7, 7.5, 8, 8.5, 9, 10, 11))
 _WAYS = (
@@ -66,13 +67,13 @@ def whole_offers(
 
 
 def predicted_workspace(run: WholeRun) -> int:
-    """Peak bytes that a run adds: the engine itself, the weights, and the largest working set."""
+    """Peak bytes that a run adds: the engine itself, and the largest working set, weights of its stage included."""
     sets = [
         working_set(run.network, stage, run.shapes, depth, run.settings.layout).total
         for stage, depth in zip(run.stages, run.depths, strict=True)
     ]
     answer = math.prod(run.shapes[run.network.output]) // run.shapes[run.network.output][1] * run.depths[-1] * 8
-    return ENGINE_BYTES[run.settings.engine] + run.network.weights_bytes + max(*sets, sets[-1] + answer)
+    return ENGINE_BYTES[run.settings.engine] + math.ceil(max(*sets, sets[-1] + answer) * _MARGIN)
 
 
 def predicted_spill(run: WholeRun) -> int:

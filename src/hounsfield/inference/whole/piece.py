@@ -76,11 +76,14 @@ def onnx_of(network: Network, stage: Stage, spec: PieceSpec, affine: Mapping[str
     from onnx import helper
 
     kinds = {"fp32": onnx.TensorProto.FLOAT, "fp16": onnx.TensorProto.FLOAT16, "bf16": onnx.TensorProto.BFLOAT16}
-    build = _Builder(onnx, helper)
-    inputs = []
+    model = onnx.ModelProto(ir_version=network.ir_version)
+    model.opset_import.append(helper.make_opsetid("", network.opset))
+    graph = model.graph
+    graph.name = "stage"
+    build = _Builder(onnx, graph)
     for source, shape in spec.shapes.items():
         stored = "fp32" if source == network.input else spec.storage
-        inputs.append(helper.make_tensor_value_info(f"in:{source}", kinds[stored], [1, *shape]))
+        graph.input.append(helper.make_tensor_value_info(f"in:{source}", kinds[stored], [1, *shape]))
         build.node("Identity" if stored == "fp32" else "Cast", [f"in:{source}"], source, to=kinds["fp32"])
     for op in stage.operators:
         if op.kind == NORMALISATION:
@@ -89,32 +92,34 @@ def onnx_of(network: Network, stage: Stage, spec: PieceSpec, affine: Mapping[str
             build.operator(op, op.attributes)
     if stage.stencil is not None:
         if spec.masked:
-            inputs.append(helper.make_tensor_value_info(f"in:{MASK}", kinds["fp32"], list(mask_shape(spec.reach))))
+            graph.input.append(helper.make_tensor_value_info(f"in:{MASK}", kinds["fp32"], list(mask_shape(spec.reach))))
         build.stencil(stage.stencil, spec.reach, spec.masked)
     kind = kinds["bf16"] if spec.short else kinds["fp32"]
     build.node("Cast" if spec.short else "Identity", [stage.target], "out", to=kind)
-    out = helper.make_tensor_value_info("out", kind, [1, *spec.answer])
-    graph = helper.make_graph(build.nodes, "stage", inputs, [out], build.constants)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", network.opset)])
-    model.ir_version = network.ir_version
+    graph.output.append(helper.make_tensor_value_info("out", kind, [1, *spec.answer]))
     data: bytes = model.SerializeToString()
     return data
 
 
 class _Builder:
-    def __init__(self, onnx: Any, helper: Any) -> None:
-        self._onnx, self._helper = onnx, helper
-        self.nodes: list[Any] = []
-        self.constants: list[Any] = []
+    """Adds nodes and constants to a graph in place: weights are large, and each copy counts."""
+
+    def __init__(self, onnx: Any, graph: Any) -> None:
+        self._onnx, self._graph = onnx, graph
 
     def node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> None:
         if kind == "Identity":
             attributes = {}
-        self.nodes.append(self._helper.make_node(kind, inputs, [output], name=f"n{len(self.nodes)}", **attributes))
+        name = f"n{len(self._graph.node)}"
+        self._graph.node.append(self._onnx.helper.make_node(kind, inputs, [output], name=name, **attributes))
 
     def constant(self, array: NDArray[Any]) -> str:
-        name = f"constant:{len(self.constants)}"
-        self.constants.append(self._onnx.numpy_helper.from_array(np.ascontiguousarray(array), name))
+        tensor = self._graph.initializer.add()
+        tensor.name = f"constant:{len(self._graph.initializer)}"
+        tensor.data_type = self._onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
+        tensor.dims.extend(array.shape)
+        tensor.raw_data = array.tobytes()
+        name: str = tensor.name
         return name
 
     def normalisation(self, op: Operator, affine: Affine) -> None:
@@ -143,7 +148,7 @@ class _Builder:
         if op.kind != "ConvTranspose":
             self.operator(op, values, names)
             return
-        values["output_padding"] = [0, *values["output_padding"][1:]]
+        values["output_padding"] = [reach.extra, *values["output_padding"][1:]]
         self.operator(op, values, {**names, op.output: f"long:{op.output}"})
         ends = [reach.offset], [reach.offset + reach.depth], [2]
         cut = [self.constant(np.array(end, np.int64)) for end in ends]

@@ -31,6 +31,8 @@ class Reach:
         Padding that the stencil itself adds; 0 where slices outside the volume are read as zeros.
     offset
         Transposed convolution: how many slices to drop before the first wanted one.
+    extra
+        Transposed convolution whose kernel is shorter than its stride: slices to grow at the end.
     depth
         Output slices.
     """
@@ -41,11 +43,12 @@ class Reach:
     pad_low: int = 0
     pad_high: int = 0
     offset: int = 0
+    extra: int = 0
 
     @property
-    def variant(self) -> tuple[int, int, int, int, int]:
+    def variant(self) -> tuple[int, int, int, int, int, int]:
         """Slabs with the same variant run in the same compiled graph."""
-        return (self.depth, self.high - self.low, self.pad_low, self.pad_high, self.offset)
+        return (self.depth, self.high - self.low, self.pad_low, self.pad_high, self.offset, self.extra)
 
     def outside(self, size: int) -> tuple[int, int]:
         """How many of the slices lie before and after an input of ``size`` slices."""
@@ -66,7 +69,8 @@ def reach(stencil: Operator | None, start: int, stop: int, size: int) -> Reach:
     if stencil.kind == "ConvTranspose":
         low = min(math.ceil((start + pad - span) / stride), (start + pad) // stride)
         high = (stop - 1 + pad) // stride + 1
-        return Reach(low, high, stop - start, offset=start - (low * stride - pad))
+        natural = (high - 1) * stride - pad + span + 1
+        return Reach(low, high, stop - start, offset=start - (low * stride - pad), extra=max(0, stop - natural))
     low, high = start * stride - pad, (stop - 1) * stride - pad + span + 1
     if stencil.kind == "Conv":
         return Reach(low, high, stop - start)
