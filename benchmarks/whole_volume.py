@@ -91,7 +91,7 @@ def child_ours(name: str, folder: Path, threads: int, way: tuple[str, str], budg
     base = status("VmRSS")
     network = read_network(folder / f"{name}.onnx")
     best = None
-    for slab in (int(2 ** (power / 4)) << 20 for power in range(8, 50)):
+    for slab in (int(2 ** (power / 4)) << 20 for power in range(18, 50)):
         settings = WholeSettings("openvino", way[0], way[1], threads, slab, folder)
         run = WholeRun(network, scan.shape, settings)
         predicted = base + predicted_workspace(run)
@@ -198,8 +198,9 @@ def table(rows: list[dict[str, Any]]) -> str:
             lines.append(f"{start}|1|1|{row['seconds']:.1f}|1||||")
             continue
         lines.append(
-            f"{start}|{row['factor']:.1f}|{row['factor_above_imports']:.1f}|{row['seconds']:.1f}|{row['time_ratio']:.2f}|"
-            f"{row['agreement']:.6f}|{row['least_dice']:.5f}|{row['predicted'] / row['peak']:.2f}|{row['spill'] / 2**20:.0f}|"
+            f"{start}|{row['factor']:.1f}|{row['factor_above_imports']:.1f}|{row['seconds']:.1f}|"
+            f"{row['time_ratio']:.2f}|{row['agreement']:.6f}|{row['least_dice']:.5f}|"
+            f"{row['predicted'] / row['peak']:.2f}|{row['spill'] / 2**20:.0f}|"
         )
     return "\n".join(lines)
 

@@ -19,6 +19,7 @@ from hounsfield.inference.whole.execute import Figures, WholeRun, WholeSettings
 from hounsfield.inference.whole.network import Network
 from hounsfield.inference.windows import WindowGrid
 from hounsfield.preparing import Prepared, source_view
+from hounsfield.preparing.mapped import release
 from hounsfield.volume import LabelMap, Shape
 
 
@@ -96,6 +97,7 @@ def segment_whole(
         box = _with_weights(answer, held)
         labeller(box, (start - (box.shape[1] - answer.shape[1]), 0, 0), (index, 0, 0))
         held = answer[:, -1:].copy() if maps[0].halo else None
+        release(labels)
     return WholeSegmented(LabelMap(labels, prepared.source), run.figures)
 
 
@@ -128,6 +130,8 @@ class _Reader:
         self._prepared, self._grid, self._before, self._pad = prepared, grid, before, pad_value
 
     def __call__(self, start: int, stop: int) -> NDArray[np.float32]:
+        for array in (self._prepared.stored, *(channel.array for channel in self._prepared.channels)):
+            release(array)
         k, j, i = self._prepared.shape
         low, high = max(0, start - self._before[0]), min(k, stop - self._before[0])
         inside = (slice(low, max(low, high)), slice(0, j), slice(0, i))
