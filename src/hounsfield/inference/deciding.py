@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,8 @@ from hounsfield.errors import PackageInvalid
 from hounsfield.inference.head import Head
 from hounsfield.packages.manifest import OutputSpec
 
-_CANDIDATE_STEP = 17
 _FEW = 8
+_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Decider:
         if head is not None:
             self.head = np.ascontiguousarray(np.column_stack((head.weight, head.bias)), dtype=np.float32)
 
-    def labels(self, sums: NDArray[np.float32], dtype: np.dtype[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
+    def labels(self, sums: NDArray[np.float32], dtype: Any) -> NDArray[Any]:
         """Labels (n,) of blended answers (channels + 1, n) float32, C order.
 
         The last channel is the weight: sums need not be divided by it, as every rule keeps its
@@ -87,52 +87,46 @@ class Decider:
         window was run there) is background.
         """
         weight = sums[-1]
-        scores = sums[:-1] if self.head is None else self.head @ sums
-        labels = self._above(scores, weight, dtype) if self.rule.rule == "above" else highest(scores, dtype)
+        scores = sums[:-1].T if self.head is None else apply_head(self.head, sums)
+        labels = highest(scores, dtype)
+        if self.rule.rule == "above":
+            best = np.take_along_axis(scores, labels[:, None].astype(np.intp), axis=1)[:, 0]
+            labels += 1
+            if self.rule.threshold != -math.inf:  # at threshold 0 every score is above
+                labels[~(best > np.float32(self.rule.threshold) * weight)] = 0
         if weight.min() <= 0:
             labels[weight <= 0] = 0
         return labels
 
-    def _above(self, scores: NDArray[np.float32], weight: NDArray[np.float32], dtype: np.dtype) -> NDArray:  # type: ignore[type-arg]
-        labels = highest(scores, dtype)
-        labels += 1
-        if self.rule.threshold != -math.inf:  # at threshold 0 every score is above
-            labels[~(scores.max(axis=0) > np.float32(self.rule.threshold) * weight)] = 0
-        return labels
 
+def apply_head(head: NDArray[np.float32], sums: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scores (n, classes) of sums (features + 1, n).
 
-def highest(scores: NDArray[np.float32], dtype: np.dtype) -> NDArray:  # type: ignore[type-arg]
-    """``argmax`` over the first axis of (classes, n), as ``dtype``.
-
-    Few classes, or many in one block: a running maximum. Else the maximum first (fast), then
-    equality with it for the classes that a sample of the block shows, which is nearly always
-    enough because neighbours are alike; what is left is decided in full.
+    As a stack of small products, each too small for the linear-algebra library to start threads
+    for: its threads would fight for the cores with those of the network, and waste both.
     """
-    classes, n = scores.shape
-    if classes <= _FEW:
-        return _running(scores, dtype)
-    seen = np.unique(np.ascontiguousarray(scores[:, ::_CANDIDATE_STEP].T).argmax(axis=1))
-    if len(seen) > classes // 4:
-        return _running(scores, dtype)
-    top = scores.max(axis=0)
-    labels = np.zeros(n, dtype)
-    found = np.zeros(n, np.bool_)
-    for label in seen[::-1]:
-        here = scores[label] == top
-        np.copyto(labels, np.asarray(label, dtype), where=here)
-        found |= here
-    if not found.all():
-        rest = np.flatnonzero(~found)
-        labels[rest] = scores[:, rest].argmax(axis=0)
-    return labels
+    channels, n = sums.shape
+    scores = np.empty((n, head.shape[0]), np.float32)
+    whole = n - n % _ROWS
+    if whole:
+        stack = sums[:, :whole].reshape(channels, -1, _ROWS).transpose(1, 2, 0)
+        np.matmul(stack, head.T, out=scores[:whole].reshape(-1, _ROWS, head.shape[0]))
+    if whole < n:
+        np.matmul(sums[:, whole:].T, head.T, out=scores[whole:])
+    return scores
 
 
-def _running(scores: NDArray[np.float32], dtype: np.dtype) -> NDArray:  # type: ignore[type-arg]
-    best, labels = scores[0].copy(), np.zeros(scores.shape[1], dtype)
-    here, candidate = np.empty(len(labels), np.bool_), np.empty(len(labels), dtype)
-    for label in range(1, scores.shape[0]):
-        np.greater(scores[label], best, out=here)
-        np.maximum(best, scores[label], out=best)
+def highest(scores: NDArray[np.float32], dtype: Any) -> NDArray[Any]:
+    """``argmax`` over the last axis of (n, classes), as ``dtype``; on a tie the lower class."""
+    n, classes = scores.shape
+    if classes > _FEW:
+        wide: NDArray[Any] = np.ascontiguousarray(scores).argmax(axis=1).astype(dtype)
+        return wide
+    best, labels = scores[:, 0].copy(), np.zeros(n, dtype)
+    here, candidate = np.empty(n, np.bool_), np.empty(n, dtype)
+    for label in range(1, classes):  # a running maximum: numpy's argmax is slow on few classes
+        np.greater(scores[:, label], best, out=here)
+        np.maximum(best, scores[:, label], out=best)
         np.multiply(here, np.asarray(label, dtype), out=candidate)
         np.maximum(labels, candidate, out=labels)
     return labels

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from hounsfield.errors import EngineError
 from hounsfield.inference.deciding import Decider
+from hounsfield.inference.halves import GROW, SHRINK, from_half, to_half
 from hounsfield.preparing.interpolation import resample_axis
 
 _SMALLEST = np.float32(1e-30)
@@ -84,6 +85,10 @@ class HostArrays:
 
     def move(self, target: NDArray[Any], source: NDArray[Any]) -> None:
         """Sums as they are, or to and from float16 means, which keep 11 bits whatever the weight."""
+        if target.size == 0:
+            return
+        order = along_memory(source)
+        target, source = self.turned(target, order), self.turned(source, order)
         if target.dtype == source.dtype:
             for channel in range(source.shape[0]):
                 target[channel] = source[channel]
@@ -91,8 +96,9 @@ class HostArrays:
             _keep(target, source)
         else:
             weight = source[-1].astype(np.float32)
+            grown = weight * GROW
             for channel in range(source.shape[0] - 1):
-                np.multiply(source[channel], weight, out=target[channel])
+                np.multiply(from_half(source[channel]), grown, out=target[channel])
             target[-1] = weight
 
     def labels(self, sums: NDArray[Any], matrices: Matrices, decider: Decider, dtype: Any) -> NDArray[Any]:
@@ -107,15 +113,17 @@ class HostArrays:
 
 
 def _keep(target: NDArray[Any], source: NDArray[Any]) -> None:
-    per_weight = 1 / np.maximum(source[-1], _SMALLEST)
-    try:
-        with np.errstate(over="raise", invalid="raise"):
-            for channel in range(source.shape[0] - 1):
-                target[channel] = source[channel] * per_weight
-    except FloatingPointError as error:
+    per_weight = SHRINK / np.maximum(source[-1], _SMALLEST)
+    scratch = np.empty(per_weight.shape, np.float32)
+    fits = True
+    for channel in range(source.shape[0] - 1):
+        np.multiply(source[channel], per_weight, out=scratch)
+        fits &= to_half(scratch, target[channel])
+    if not fits:
         raise EngineError(
-            fact="the network's answers do not fit float16 accumulators", remedy="use float32 accumulators"
-        ) from error
+            fact="the network's answers are not finite or do not fit float16 accumulators",
+            remedy="use float32 accumulators",
+        )
     target[-1] = source[-1]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,8 +44,20 @@ def load_network(engine: Engine, network: Network, settings: LoadSettings, accum
     if split is None and accumulate == "features":
         raise SettingsError("the network does not end in a plain 1x1x1 convolution", "accumulate logits")
     if split is None or (accumulate == "auto" and not split[1].smaller):
-        return Loaded(engine.load(network, settings), None)
-    return Loaded(engine.load(split[0], settings), split[1])
+        session, head = engine.load(network, settings), None
+    else:
+        session, head = engine.load(split[0], settings), split[1]
+    del split
+    _give_back()
+    return Loaded(session, head)
+
+
+def _give_back() -> None:
+    """Return to the system what reading and compiling the graph took and freed (glibc keeps it)."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _split(network: Network, settings: LoadSettings) -> tuple[Network, Head] | None:
