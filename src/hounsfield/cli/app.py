@@ -19,7 +19,7 @@ from hounsfield.cli.evaluate import evaluate
 from hounsfield.cli.inspect import inspect
 from hounsfield.cli.plan import plan
 from hounsfield.cli.run import run
-from hounsfield.errors import HounsfieldError
+from hounsfield.errors import HounsfieldError, InternalError, OutputError
 from hounsfield.version import __version__
 
 app = typer.Typer(
@@ -66,6 +66,20 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(0)
+    except Exception as error:
+        if sys.flags.dev_mode:
+            raise
+        fail(_unforeseen(error), as_json)
+
+
+def _unforeseen(error: Exception) -> HounsfieldError:
+    """What a user is told of an error that nobody foresaw; ``python -X dev`` shows where it arose."""
+    if isinstance(error, OSError) and error.strerror:
+        return OutputError(
+            f"the system refused ({error.strerror})", "check the path and its permissions", error.filename
+        )
+    fact = f"this failed unexpectedly ({type(error).__name__}: {error})"
+    return InternalError(fact, "please report it with the command that was run")
 
 
 def fail(error: HounsfieldError, as_json: bool) -> None:

@@ -16,7 +16,7 @@ def demo(
 ) -> None:
     """Watch a real model read a real brain (ICBM-152 average) and write standard DICOM."""
     from hounsfield.cli.progress import ProgressBars
-    from hounsfield.cli.run import show_run
+    from hounsfield.cli.run import show_reasons, show_run
     from hounsfield.usecases.demo import demo as show
 
     with ProgressBars(as_json) as bars:
@@ -27,6 +27,7 @@ def demo(
         typer.echo(json.dumps({"scan": str(result.scan), **result.run.as_dict()}, indent=2))
     else:
         show_run(result.run)
+        show_reasons(result.run, result.scan)
         reports = [str(path) for one in result.run.series for kind, path in one.outputs.items() if kind == "report"]
         typer.echo("\nOpen a report in a browser: " + " or ".join(reports))
     raise typer.Exit(0 if result.run.succeeded else 1)

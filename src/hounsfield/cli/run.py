@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from hounsfield.planning import Plan
     from hounsfield.usecases.run import RunResult
 
 
@@ -32,7 +34,7 @@ def run(
         bool, typer.Option("--whole", help="The equivalent of one pass over the whole volume, in slabs.")
     ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an earlier run stopped.")] = False,
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 means all.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, max=1024, help="CPU threads; 0 means all.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
 ) -> None:
@@ -41,7 +43,7 @@ def run(
     Exit code 0 means that everything which could be read was read and nothing failed.
     """
     from hounsfield.cli.progress import ProgressBars
-    from hounsfield.planning import Budget, Plan
+    from hounsfield.planning import Budget
     from hounsfield.usecases.job import Choices
     from hounsfield.usecases.run import RunRequest, run_model
 
@@ -56,7 +58,7 @@ def run(
         mode="whole" if whole else "window",
     )
     budget = Budget.parse(memory or None)
-    saved = None if plan is None else Plan.from_toml(plan.read_text(encoding="utf-8"))
+    saved = None if plan is None else _saved_plan(plan)
     request = RunRequest(model, scan, output, series or None, choices, budget, saved, resume)
     with ProgressBars(quiet or as_json) as bars:
         result = run_model(request, bars)
@@ -66,6 +68,7 @@ def run(
         typer.echo(json.dumps(result.as_dict(), indent=2))
     else:
         show_run(result)
+        show_reasons(result, scan)
     raise typer.Exit(0 if result.succeeded else 1)
 
 
@@ -82,20 +85,43 @@ def show_run(result: RunResult) -> None:
     colours = {"done": "green", "skipped": "dim", "refused": "yellow", "failed": "red"}
     for one in result.series:
         outcome = f"[{colours[one.status]}]{one.status}[/]"
-        if one.error:
-            facts = f"{one.error['fact']}; {one.error['remedy']}"
-        else:
-            facts = "\n".join(f"{row['label']}: {row['volume_ml']:.2f} ml" for row in one.measured) or "nothing found"
+        rows = "\n".join(f"{row['label']}: {row['volume_ml']:.2f} ml" for row in one.measured)
+        facts = "see below" if one.error else rows or "nothing found"
         table.add_row(escape(one.series), outcome, escape(facts))
     console.print(table)
     for one in result.series:
         for warning in one.warnings:
-            console.print(f"[yellow]warning[/] {escape(one.name)}: {escape(warning)}", highlight=False)
+            console.print(f"[yellow]warning[/] {escape(one.name)}: {escape(warning)}", highlight=False, soft_wrap=True)
     if result.skipped_files:
-        console.print(f"[dim]{result.skipped_files} files were not images (see 'hounsfield inspect')[/]")
+        console.print(f"[dim]files that were not read: {result.skipped_files} ('hounsfield inspect' says why)[/]")
     for one in result.series:
         for kind, path in one.outputs.items():
             console.print(f"  {kind:<9} {escape(str(path))}", highlight=False, soft_wrap=True)
+
+
+def show_reasons(result: RunResult, scan: Path) -> None:
+    """One line on standard error for each series that was not read: the file, the series, the fact, the remedy."""
+    for one in result.series:
+        if one.error is not None:
+            where, key = one.error["path"] or scan, one.series.split(" ")[0]
+            line = f"hounsfield: {where}: series {key}: {one.error['fact']}; {one.error['remedy']}"
+            typer.echo(" ".join(line.split()), err=True)
+
+
+def _saved_plan(path: Path) -> Plan:
+    """The plan in a file; every error names the file."""
+    from hounsfield.errors import SettingsError
+    from hounsfield.planning import Plan
+
+    try:
+        return Plan.from_toml(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        fact = f"the plan cannot be read ({error.strerror or error})"
+        raise SettingsError(fact, "check the path, or save a plan with 'hounsfield plan --save'", path) from error
+    except UnicodeDecodeError as error:
+        raise SettingsError("the plan is not text", "save it again with 'hounsfield plan --save'", path) from error
+    except SettingsError as error:
+        raise SettingsError(error.fact, error.remedy, path) from error
 
 
 def _point(text: str) -> tuple[float, float, float] | None:
@@ -104,6 +130,8 @@ def _point(text: str) -> tuple[float, float, float] | None:
     parts = text.split(",")
     try:
         x, y, z = (float(part) for part in parts)
+        if not all(math.isfinite(value) for value in (x, y, z)):
+            raise ValueError(text)
     except ValueError:
         raise typer.BadParameter("give three numbers in mm: X,Y,Z (LPS)", param_hint="--at") from None
     return (x, y, z)

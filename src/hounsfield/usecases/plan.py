@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from hounsfield.errors import GeometryRefused, HounsfieldError
+from hounsfield.errors import DoesNotFit, GeometryRefused, HounsfieldError
 from hounsfield.packages import ModelPackage, Precision, open_package
 from hounsfield.planning import Budget, CalibrationKey, Machine, Need, NoPlan, Offer, Plan, choose, read_machine
 from hounsfield.plugins import registry
@@ -116,14 +116,19 @@ class Planner:
         DoesNotFit
             If there is none (a ``NoPlan``, which names the smallest budget that would do).
         """
+        return self._choose(self.remember(series, name), budget)
+
+    def remember(self, series: Series, name: str) -> Need:
+        """What a scan asks of a plan, so that it can be planned again under ``name``."""
         if series.geometry is None:
             raise GeometryRefused("its grid is not known before it is repaired", "plan without --memory", series.source)
-        need = self.need(series.geometry)
-        self._needs[name] = need
-        return self._choose(need, budget)
+        self._needs[name] = self.need(series.geometry)
+        return self._needs[name]
 
     def replan(self, name: str, budget: Budget) -> Plan:
-        """Another plan for the scan that was planned under ``name``."""
+        """Another plan for the scan that is remembered under ``name``."""
+        if name not in self._needs:
+            raise DoesNotFit("its grid was not known when the run began", "give it more memory")
         return self._choose(self._needs[name], budget)
 
     def _choose(self, need: Need, budget: Budget) -> Plan:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from hounsfield.errors import HounsfieldError, NothingToRead, NotReadable, OutputExists
+from hounsfield.errors import HounsfieldError, NothingToRead, SettingsError
 from hounsfield.packages import ModelPackage, open_package
 from hounsfield.planning import Budget, Plan, read_machine
 from hounsfield.reading import Contents, Series, SeriesKind
@@ -18,10 +17,10 @@ from hounsfield.reading.scan import refusal
 from hounsfield.usecases.events import OnEvent, Progress, silent
 from hounsfield.usecases.job import Choices, Job, SeriesResult
 from hounsfield.usecases.plan import Planner
+from hounsfield.usecases.resuming import finished_before
 from hounsfield.usecases.stages import result_name
 from hounsfield.usecases.supervise import Supervisor
 
-_PARTIAL: Final = ".partial-"
 _UNKNOWN_FORMAT: Final = "not a format"
 
 
@@ -128,7 +127,8 @@ def run_model(request: RunRequest, on_event: OnEvent = silent) -> RunResult:
         If there is no scan, or the output folder is not empty.
     """
     package = open_package(request.model)
-    finished = _finished(request, package)
+    request = _as_planned(request, package)
+    finished = finished_before(request.output, package, request.choices.precision, resume=request.resume)
     planner = Planner(package, request.choices, request.budget.host_bytes is not None, on_event)
     with scan_path(request.input) as contents:
         wanted = _wanted(contents, request)
@@ -147,6 +147,26 @@ def run_model(request: RunRequest, on_event: OnEvent = silent) -> RunResult:
         result = RunResult(package.reference, package.digest, listed, len(contents.skipped))
     _write_summary(result, request.output)
     return result
+
+
+def _as_planned(request: RunRequest, package: ModelPackage) -> RunRequest:
+    """The request with the choices that its saved plan made.
+
+    Raises
+    ------
+    SettingsError
+        If the plan is for other windows than the package's, or another precision was asked for.
+    """
+    plan, choices, window = request.plan, request.choices, package.manifest.input.window
+    if plan is None:
+        return request
+    if plan.mode == "window" and (plan.window, plan.overlap) != (window.shape, window.overlap):
+        fact = f"the plan has windows of {plan.window} at overlap {plan.overlap:g}, {package.reference} has others"
+        raise SettingsError(fact, "plan again with this package; its windows are part of what was proven")
+    if choices.precision not in (Choices().precision, plan.precision):
+        raise SettingsError(f"the plan is for {plan.precision}, not {choices.precision}", "leave --precision out")
+    made = replace(choices, precision=plan.precision, engine=plan.engine, mode=plan.mode, threads=plan.threads)
+    return replace(request, choices=made)
 
 
 def _work(
@@ -189,7 +209,9 @@ def _job(
     if refused is not None:
         raise refused
     plan = request.plan
-    if plan is None and (series.geometry is not None or request.budget.host_bytes is not None):
+    if plan is not None and series.geometry is not None:
+        planner.remember(series, name)
+    elif plan is None and (series.geometry is not None or request.budget.host_bytes is not None):
         plan = planner.plan(series, request.budget, name)
     return Job(
         package=package.root,
@@ -226,44 +248,6 @@ def _wanted(contents: Contents, request: RunRequest) -> tuple[Series, ...]:
 def _is_refused_volume(series: Series) -> bool:
     kinds = (SeriesKind.VOLUME, SeriesKind.DYNAMIC, SeriesKind.UNREADABLE)
     return series.kind in kinds and any(issue.severity == "refuse" for issue in series.issues)
-
-
-def _finished(request: RunRequest, package: ModelPackage) -> dict[str, SeriesResult]:
-    """What an earlier run finished; an empty answer for a new output folder.
-
-    Raises
-    ------
-    OutputExists
-        If there is something and ``resume`` was not asked for, or another package wrote it.
-    """
-    output = request.output
-    if not output.exists():
-        return {}
-    if not output.is_dir() or (not request.resume and any(_visible(output))):
-        raise OutputExists("the output folder is not empty", "choose another folder, or go on with --resume", output)
-    if not request.resume:
-        return {}
-    for left in output.glob(f"{_PARTIAL}*"):
-        shutil.rmtree(left, ignore_errors=True)
-    return {path.parent.name: _skipped(path, package) for path in sorted(output.glob("*/result.json"))}
-
-
-def _skipped(path: Path, package: ModelPackage) -> SeriesResult:
-    """The result of an earlier run, from its folder."""
-    try:
-        written = json.loads(path.read_text(encoding="utf-8"))
-        digest = written["package"]["sha256"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise NotReadable("this is not a result of hounsfield", "choose another output folder", path) from error
-    if digest != package.digest:
-        raise OutputExists("another package wrote these results", "choose another output folder", path.parent)
-    stems = {"labels": "nifti", "result": "json"}
-    files = {stems.get(one.name.split(".")[0], one.name.split(".")[0]): one for one in sorted(path.parent.iterdir())}
-    return SeriesResult(path.parent.name, "", "skipped", files)
-
-
-def _visible(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.iterdir() if not path.name.startswith("."))
 
 
 def _write_summary(result: RunResult, output: Path) -> None:

@@ -20,7 +20,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from hounsfield.errors import GeometryRefused, PackageInvalid
+from hounsfield.errors import DomainRefused, GeometryRefused, PackageInvalid
 from hounsfield.findings import CodedConcept, Segment
 from hounsfield.findings.measuring import measure_segments
 from hounsfield.findings.terminology import VOLUME
@@ -100,11 +100,25 @@ def load_stage(series: Series, package: ModelPackage, choices: Choices, known: t
     if choices.at_mm is not None:
         region = region_around(whole.geometry, choices.at_mm, region_mm(package))
     part = whole if region is None else region.of(whole)
-    warnings = (*known, *demand_domain(check_domain(part, package.manifest.domain), package.reference))
+    warnings = (*known, *_within_domain(part, package, choices, series.source))
     if region is not None:
         point = ", ".join(f"{value:g}" for value in choices.at_mm or ())
         warnings = (*warnings, f"only the region around ({point}) mm was read")
     return Loaded(whole, part, region, warnings, time.perf_counter() - began)
+
+
+def _within_domain(part: Volume, package: ModelPackage, choices: Choices, source: Path) -> tuple[str, ...]:
+    """The warnings of the domain; a refusal names the scan, and the way out where a region would do."""
+    domain = package.manifest.domain
+    try:
+        return demand_domain(check_domain(part, domain), package.reference)
+    except DomainRefused as error:
+        high = None if domain.extent_mm is None else domain.extent_mm.high
+        too_large = high is not None and max(part.geometry.extent_mm) > high
+        if too_large and choices.at_mm is None and package.manifest.input.spacing_mm is not None:
+            remedy = "give the place to read with --at X,Y,Z (LPS mm), or choose another series or model"
+            raise DomainRefused(error.fact, remedy, source) from error
+        raise DomainRefused(error.fact, error.remedy, source) from error
 
 
 def infer_stage(
@@ -118,19 +132,21 @@ def infer_stage(
     """Prepare, run the network as planned, restore, clean up."""
     prepared = _prepared(loaded.part, package, plan)
     room = _label_room(loaded.part, package) if plan is not None and plan.mapped else None
-    before = os.times()
+    before, began = os.times(), time.perf_counter()
     network = (_whole if choices.mode == "whole" else _windows)(
         prepared, package, choices, sessions, on_event, plan, room
     )
     labels = clean_up(network.labels, package.manifest.output.clean_up)
     if loaded.region is not None:
         labels = loaded.region.put_back(labels, loaded.whole.geometry)
-    after, seconds = os.times(), network.figures["infer_seconds"]
+    after, elapsed = os.times(), max(time.perf_counter() - began, 1e-9)
     busy = (after.user - before.user) + (after.system - before.system)
     figures = {
+        "engine": network.engine,
+        "precision": network.precision,
         **network.figures,
-        "voxels_per_second": round(loaded.part.array.size / max(seconds, 1e-9)),
-        "cpu_utilisation": round(busy / max(seconds, 1e-9) / (os.cpu_count() or 1), 3),
+        "voxels_per_second": round(loaded.part.array.size / max(network.figures["infer_seconds"], 1e-9)),
+        "cpu_utilisation": round(min(1.0, busy / elapsed / len(os.sched_getaffinity(0))), 3),
     }
     return replace(network, labels=labels, figures=figures, plan=_what_ran(package, network.plan, plan))
 
