@@ -26,6 +26,7 @@ from hounsfield.training.recipe import Recipe
 _SHARE = 0.8
 _ROOMY = 0.3
 _PROCESS_BYTES = 300 * 2**20
+_LEAST_OVERHEAD = {"cpu": 96 * 2**20, "cuda": 0}
 _OVERHEAD_BYTES = {"cpu": 450 * 2**20, "cuda": 200 * 2**20}
 
 
@@ -45,6 +46,8 @@ class TrainingPlan:
         On the device (for the CPU: of the process, everything included).
     overhead_bytes
         What the calibration step took beyond its replay; a usual value where nothing was measured.
+    measured
+        Whether the budget is tight: a step was measured, and freed memory is given back at once.
     seconds_per_step
         From the calibration, scaled by voxels; 0 where nothing was measured.
     """
@@ -255,7 +258,7 @@ def _calibrate(recipe: Recipe, description: Mapping[str, Any], setting: StepSett
     expected = replay_step(description, shape, small).peak
     voxels = setting.batch * recipe.window[0] * recipe.window[1] * recipe.window[2]
     share = voxels / (window[0] * window[1] * window[2])
-    return max(0, measured.peak - expected), round(measured.seconds * share, 3)
+    return max(_LEAST_OVERHEAD[device], measured.peak - expected), round(measured.seconds * share, 3)
 
 
 def _reasons(recipe: Recipe, own: int, batch: int, recompute: bool, precision: str, device: str) -> tuple[str, ...]:

@@ -72,9 +72,11 @@ def _answer(question: Mapping[str, Any]) -> Measured:
     import torch
 
     from hounsfield.architectures import build
+    from hounsfield.training.allocator import return_memory_at_once
     from hounsfield.training.live_memory import example, make_optimiser, one_step
     from hounsfield.training.recompute import recompute_blocks
 
+    return_memory_at_once()
     torch.set_num_threads(max(1, int(question["threads"])))
     device = torch.device(question["device"])
     given: dict[str, Any] = question["shape"]

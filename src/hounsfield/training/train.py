@@ -18,6 +18,7 @@ from torch import nn
 
 from hounsfield.architectures import load_weights, weights_of
 from hounsfield.errors import OutputError, OutputExists, TrainingError
+from hounsfield.training.allocator import return_memory_at_once
 from hounsfield.training.checkpoints import read_tensors, write_bytes, write_tensors, write_text
 from hounsfield.training.curves import curves_png
 from hounsfield.training.finishing import Finished, finish
@@ -112,6 +113,8 @@ def train(job: Job, hooks: Hooks, told: Told) -> Trained:
         job.folder.mkdir(parents=True, exist_ok=True)
         material = _material(job, description, group, told)
         plan = _plan(job, description, group)
+        if plan.measured and plan.device == "cpu":
+            return_memory_at_once()
         hooks.note(f"plan: {plan}", "note")
         loop = Loop(recipe, description, _network(job, material), material, plan, job.folder, group)
         state = _state(job, loop, material, state_before, hooks)
