@@ -180,11 +180,13 @@ def test_any_stencil_in_slabs_equals_the_whole(
 DESCRIPTIONS = [
     {"name": "plain-unet", "channels_in": 1, "channels_out": 3, "filters": [4, 8, 16]},
     {"name": "plain-unet", "channels_in": 1, "channels_out": 3, "filters": [4, 8, 8], "residual": True},
+    {"name": "attention-unet", "channels_in": 1, "channels_out": 3, "filters": [4, 8, 8]},
+    {"name": "residual-encoder-unet", "channels_in": 1, "channels_out": 3, "filters": [4, 8, 8]},
 ]
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("description", DESCRIPTIONS, ids=["plain", "residual"])
+@pytest.mark.parametrize("description", DESCRIPTIONS, ids=["plain", "residual", "attention", "residual-encoder"])
 def test_the_houses_networks_equal_torchs_whole_pass(description: dict[str, object], tmp_path: Path) -> None:
     torch.manual_seed(3)
     network = build(description).eval()

@@ -150,7 +150,7 @@ class WholeOffer:
     slab_bytes
         What the executor is told to keep its slabs within.
     slab_depth
-        The deepest slab, in slices at full resolution, that this gives.
+        The shallowest slab, in slices at full resolution, that this gives.
     workspace_bytes, spill_bytes, seconds
         Peak above the loaded process; temporary disk space; time.
     """

@@ -45,7 +45,7 @@ class Plan:
         What is blended (class logits, or the features before a linear 1×1×1 head), in which
         type, and how many voxels the head and argmax take at a time.
     slab_depth
-        Slices that are computed and held at a time.
+        Slices that are computed and held at a time; in whole mode at least, at full resolution.
     storage
         Whole mode: type of the activations kept between layers.
     mapped
@@ -96,7 +96,7 @@ class Plan:
             raise _wrong("window", self.window, "three sizes of at least 1, in the order k, j, i")
         if not 0 <= self.overlap < 1:
             raise _wrong("overlap", self.overlap, "from 0 to below 1")
-        for name in ("host_peak_bytes", "device_peak_bytes", "spill_bytes", "seconds"):
+        for name in ("host_peak_bytes", "device_peak_bytes", "spill_bytes", "slab_bytes", "seconds"):
             if not getattr(self, name) >= 0:
                 raise _wrong(name, getattr(self, name), "not negative")
 

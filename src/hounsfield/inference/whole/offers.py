@@ -76,6 +76,14 @@ def predicted_workspace(run: WholeRun) -> int:
     return ENGINE_BYTES[run.settings.engine] + math.ceil(max(*sets, sets[-1] + answer) * _MARGIN)
 
 
+def full_resolution_depth(run: WholeRun) -> int:
+    """The shallowest slab among the stages that make as many slices as the answer has."""
+    slices = run.shapes[run.network.output][1]
+    return min(
+        depth for stage, depth in zip(run.stages, run.depths, strict=True) if run.shapes[stage.target][1] == slices
+    )
+
+
 def predicted_spill(run: WholeRun) -> int:
     """Peak bytes of temporary files: kept activations from when they are made to their last use."""
     itemsize = 4 if run.settings.storage == "fp32" else 2
@@ -99,7 +107,7 @@ def _offer(run: WholeRun, proven: bool) -> WholeOffer:
         precision="bf16" if settings.precision == "bf16" else "fp32",
         storage="fp32" if settings.storage == "fp32" else "fp16",
         slab_bytes=settings.slab_bytes,
-        slab_depth=run.depths[-1],
+        slab_depth=full_resolution_depth(run),
         workspace_bytes=predicted_workspace(run),
         spill_bytes=predicted_spill(run),
         seconds=arithmetic
