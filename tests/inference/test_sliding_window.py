@@ -273,6 +273,8 @@ def test_senseless_settings_are_refused() -> None:
             RunSettings(**bad)
     with pytest.raises(SettingsError, match="shape"):
         segment(scan, FunctionSession(lambda x: x), window, HIGHEST, out=np.zeros((9, 9, 8), np.uint8))
+    fits = FunctionSession(lambda x: np.repeat(x, 256, axis=1))
+    assert not segment(scan, fits, window, HIGHEST).labels.array.any()
     wide = FunctionSession(lambda x: np.repeat(x, 300, axis=1))
     with pytest.raises(SettingsError, match="uint16"):
         segment(scan, wide, window, HIGHEST)

@@ -167,7 +167,7 @@ class _Run:
         self._order = walk_order(prepared.shape, settings.axis)
         self._grid = WindowGrid.over(prepared.shape, window).turned(self._order)
         self._labels = np.zeros(prepared.source.shape, np.uint8) if out is None else _checked(out, prepared)
-        self._head = head
+        self._head, self._rule = head, rule
         self._back = np.argsort(self._order)
         outer = prepared.oriented.shape
         maps = [
@@ -257,7 +257,8 @@ class _Run:
 
     def _start(self, channels: int) -> Frontier:
         classes = channels if self._head is None else self._head.classes
-        if classes > np.iinfo(self._labels.dtype).max:
+        highest = classes - 1 if self._rule.rule == "highest" else classes
+        if highest > np.iinfo(self._labels.dtype).max:
             raise SettingsError(f"{classes} labels do not fit {self._labels.dtype}", "give an array of uint16")
         half = self._settings.accumulator == "float16"
         halo = (self._maps[0].halo, self._maps[1].halo, self._maps[2].halo)
