@@ -11,7 +11,7 @@ import pydicom
 import pytest
 from highdicom.seg import segread
 from pydicom.sr.codedict import codes
-from writing_phantoms import LIVER, NODULE, SEGMENTS, dciodvfy, grid, labels_on, result_for, truth
+from writing_phantoms import LIVER, NODULE, SEGMENTS, dciodvfy, grid, labels_on, newest_dciodvfy, result_for, truth
 
 from hounsfield.errors import OutputError, OutputExists, ReadBackFailed
 from hounsfield.findings.measuring import measure_segments
@@ -98,12 +98,24 @@ def test_each_frame_references_the_source_frame_at_its_place(tmp_path: Path, kin
 @pytest.mark.parametrize("empty", [False, True])
 def test_dciodvfy_finds_no_error_in_binary(tmp_path: Path, enhanced: bool, oblique: bool, empty: bool) -> None:
     result = result_for(tmp_path, grid(oblique=oblique), enhanced=enhanced, empty=empty)
-    assert dciodvfy(write_seg(result, tmp_path / "seg.dcm").path) == []
+    path = write_seg(result, tmp_path / "seg.dcm").path
+    assert dciodvfy(path) == []
+    assert newest_dciodvfy(path) == []
+
+
+@pytest.mark.parametrize("enhanced", [False, True])
+@pytest.mark.parametrize("oblique", [False, True])
+@pytest.mark.parametrize("empty", [False, True])
+def test_the_newest_dciodvfy_finds_no_error_in_labelmap(
+    tmp_path: Path, enhanced: bool, oblique: bool, empty: bool
+) -> None:
+    result = result_for(tmp_path, grid(oblique=oblique), enhanced=enhanced, empty=empty)
+    assert newest_dciodvfy(write_seg(result, tmp_path / "seg.dcm", kind=SegKind.LABELMAP).path) == []
 
 
 @pytest.mark.parametrize("enhanced", [False, True])
 @pytest.mark.parametrize("empty", [False, True])
-def test_dciodvfy_knows_no_labelmap_but_finds_nothing_else(tmp_path: Path, enhanced: bool, empty: bool) -> None:
+def test_debian_s_dciodvfy_knows_no_labelmap_but_finds_nothing_else(tmp_path: Path, enhanced: bool, empty: bool) -> None:
     path = write_seg(
         result_for(tmp_path, enhanced=enhanced, empty=empty), tmp_path / "seg.dcm", kind=SegKind.LABELMAP
     ).path

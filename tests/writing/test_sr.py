@@ -9,7 +9,7 @@ from typing import Any
 import pydicom
 import pytest
 from highdicom.sr import srread
-from writing_phantoms import dciodvfy, grid, result_for
+from writing_phantoms import dciodvfy, grid, newest_dciodvfy, result_for
 
 from hounsfield.errors import OutputError, OutputExists, ReadBackFailed
 from hounsfield.findings import terminology as terms
@@ -57,7 +57,9 @@ def named(ds: Any, meaning: str) -> list[Any]:
 def test_dciodvfy_finds_no_error(tmp_path: Path, enhanced: bool, oblique: bool, empty: bool) -> None:
     modality = "MR" if enhanced else "CT"
     result = result_for(tmp_path, grid(oblique=oblique), enhanced=enhanced, empty=empty, modality=modality)
-    assert dciodvfy(both(tmp_path, result)[1].path) == []
+    path = both(tmp_path, result)[1].path
+    assert dciodvfy(path) == []
+    assert newest_dciodvfy(path) == []
 
 
 def test_sr_on_a_labelmap_breaks_only_the_rule_that_dciodvfy_applies_to_old_classes(tmp_path: Path) -> None:

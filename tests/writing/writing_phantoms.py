@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -221,6 +222,16 @@ def result_for(
 
 def dciodvfy(path: Path) -> list[str]:
     """The lines of dciodvfy (Debian dicom3tools) that report an error."""
-    done = subprocess.run(["dciodvfy", "-new", str(path)], capture_output=True, text=True, check=False, timeout=60)
+    return _errors("dciodvfy", path)
+
+
+def newest_dciodvfy(path: Path) -> list[str]:
+    """The errors of the newest dciodvfy (dicom3tools of 2026), which knows Label Map Segmentation."""
+    return _errors(str(Path(sys.executable).parent / "dciodvfy"), path)
+
+
+def _errors(program: str, path: Path) -> list[str]:
+    done = subprocess.run([program, "-new", str(path)], capture_output=True, text=True, check=False, timeout=60)
     lines = (done.stdout + done.stderr).splitlines()
+    assert not any(line.startswith("Abort") for line in lines)
     return [line for line in lines if line.startswith(("Error", "error"))]

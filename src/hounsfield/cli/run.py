@@ -21,7 +21,7 @@ def run(
     at: Annotated[str, typer.Option(metavar="X,Y,Z", help="Read only the region around this LPS point (mm).")] = "",
     precision: Annotated[str, typer.Option(help="fp32, bf16, fp16 or int8; never changed silently.")] = "fp32",
     engine: Annotated[str, typer.Option(help="openvino, onnxruntime or torch; the best one by default.")] = "",
-    seg: Annotated[str, typer.Option(help="DICOM SEG to write: binary, labelmap or both.")] = "binary",
+    seg: Annotated[str, typer.Option(help="DICOM SEG to write: binary, or both (a label map too).")] = "binary",
     repair: Annotated[bool, typer.Option("--repair", help="Resample tilted or uneven slices.")] = False,
     allow_unproven: Annotated[
         bool, typer.Option("--allow-unproven", help="Accept a precision without evidence; the result says so.")
@@ -138,6 +138,6 @@ def _point(text: str) -> tuple[float, float, float] | None:
 
 
 def _seg(text: str) -> str:
-    if text not in ("binary", "labelmap", "both"):
-        raise typer.BadParameter("choose binary, labelmap or both", param_hint="--seg")
+    if text not in ("binary", "both"):
+        raise typer.BadParameter("choose binary or both", param_hint="--seg")
     return text

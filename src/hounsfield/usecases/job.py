@@ -12,7 +12,7 @@ from hounsfield.errors import HounsfieldError
 from hounsfield.planning import Plan
 
 Status = Literal["done", "refused", "failed", "skipped"]
-SegChoice = Literal["binary", "labelmap", "both"]
+SegChoice = Literal["binary", "both"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class Choices:
     repair
         Resample tilted or uneven series instead of refusing them.
     seg
-        Which kinds of DICOM SEG to write.
+        Which DICOM SEG to write: ``"binary"``, or ``"both"`` for a label map beside it. The SR always
+        refers to the binary one, because validators know no SR on a label map yet.
     allow_unproven
         Accept a precision without evidence in the package; the result says so.
     threads

@@ -282,7 +282,7 @@ def _write_all(result: Any, output: Path, name: str, choices: Choices) -> dict[s
     try:
         files = {}
         if why_not_dicom(result.volume) is None:
-            kinds = {"binary": (SegKind.BINARY,), "labelmap": (SegKind.LABELMAP,)}.get(choices.seg, tuple(SegKind))
+            kinds = (SegKind.BINARY, SegKind.LABELMAP) if choices.seg == "both" else (SegKind.BINARY,)
             segs = {f"seg-{kind.value.lower()}" if len(kinds) > 1 else "seg": kind for kind in kinds}
             stored = {key: write_seg(result, partial / f"{key}.dcm", kind=kind) for key, kind in segs.items()}
             files.update({key: one.path for key, one in stored.items()})
