@@ -71,6 +71,8 @@ def main() -> None:
     rows, splits = [], {part: [] for part in PARTS.values()}
     with zipfile.ZipFile(source / "volumes.zip") as archive:
         for nodule, names in sorted(stacks(archive).items()):
+            if nodule not in facts:  # slices without a row of facts have no spacing
+                continue
             row, case = facts[nodule], nodule.replace("/", "-")
             spacing = (float(row["slice_thickness_mm"]), *(float(row["pixel_spacing_mm"]),) * 2)
             bits = pixels(archive, "mask", names)

@@ -130,8 +130,9 @@ def unpack(
         if name.startswith("optimiser."):
             key, parameter = name.removeprefix("optimiser.").split(".", 1)
             owner = parameters[parameter]
-            device = torch.device("cpu") if key == "step" else owner.device
-            optimiser.state[owner][key] = tensor.clone().to(device)
+            moment = tensor.shape == owner.shape and key != "step"
+            # Moments keep the layout of their weights, so that resuming takes the same arithmetic.
+            optimiser.state[owner][key] = torch.empty_like(owner.detach()).copy_(tensor) if moment else tensor.clone()
 
 
 def sync_folder(folder: Path) -> None:
