@@ -114,7 +114,8 @@ def _sort_out(
             candidates, skipped, series = candidates + found, skipped + faults, series + lone
         else:
             issues = shared if issue is None else (issue, *shared)
-            series.append(_plain([one.frames[0] for one in some if one.frames] or _bare(some), kind, source, issues))
+            first = [one.first_frame for one in some]
+            series.append(_plain([one for one in first if one is not None] or _bare(some), kind, source, issues))
     return series, candidates, skipped
 
 

@@ -113,8 +113,17 @@ class Instance:
         )
 
     @cached_property
+    def first_frame(self) -> Frame | None:
+        """The first frame; ``None`` without frames. Costs nothing, however many are declared."""
+        if self.frame_headers:
+            return Frame(self, 1, self.frame_headers[0])
+        if "NumberOfFrames" not in self.header:
+            return Frame(self, None, {})
+        return Frame(self, 1, {}) if self.frame_count else None
+
+    @cached_property
     def frames(self) -> tuple[Frame, ...]:
-        """Every frame, in stored order."""
+        """Every frame, in stored order; only for instances whose pixels are there (``pixel_fault``)."""
         if self.frame_headers:
             return tuple(Frame(self, n, own) for n, own in enumerate(self.frame_headers, start=1))
         numbers: Sequence[int | None] = (

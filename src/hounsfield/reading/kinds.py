@@ -67,13 +67,14 @@ def kind_of(instance: Instance) -> tuple[SeriesKind, Issue | None]:
         )
     if stored.samples > 1 or stored.photometric not in _GREY:
         return SeriesKind.COLOUR, None
-    types = [part.upper() for part in instance.frames[0].image_type] if instance.frames else []
+    first = instance.first_frame
+    types = [] if first is None else [part.upper() for part in first.image_type]
     if "LOCALIZER" in types or "SCOUT" in types:
         return SeriesKind.LOCALIZER, None
     if "MOSAIC" in types:
         message = "it is a Siemens mosaic, many slices in one image"
         return SeriesKind.UNREADABLE, Issue("mosaic", "refuse", message, "convert it to enhanced or classic DICOM")
-    placed = bool(instance.frames) and instance.frames[0].position is not None
+    placed = first is not None and first.position is not None
     if not placed and (modality in _PROJECTION_MODALITIES or _is_class(instance.sop_class_uid, _PROJECTION_CLASSES)):
         return _projection(instance)
     return SeriesKind.VOLUME, None

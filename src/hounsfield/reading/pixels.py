@@ -230,6 +230,9 @@ def _length_fault(instance: Instance, declared: int) -> Issue | None:
     if is_native(uid) != (instance.length is not None):
         return Issue("pixels", "refuse", f"its pixels are not encoded as its transfer syntax {uid} says", _AGAIN)
     if not is_native(uid):
+        if instance.frame_count > instance.available:
+            fact = f"it declares {instance.frame_count} frames in {instance.available} bytes"
+            return Issue("pixels", "refuse", fact, _AGAIN)
         return None
     there = min(instance.length or 0, instance.available)
     if there < declared:

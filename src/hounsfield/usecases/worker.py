@@ -10,14 +10,16 @@ workers overlap reading and writing with the other's inference without sharing t
 from __future__ import annotations
 
 import ctypes
+import errno
 import gc
 import json
 import os
 import signal
 import sys
+import tempfile
 from typing import Any
 
-from hounsfield.errors import HounsfieldError, InternalError, NotReadable
+from hounsfield.errors import HounsfieldError, InternalError, NotReadable, OutputError
 from hounsfield.packages import ModelPackage, open_package
 from hounsfield.reading import Series, scan_files
 from hounsfield.usecases.events import Event, Note, Progress
@@ -69,6 +71,8 @@ class Worker:
             self._channel.say("result", result=self._read(job).as_dict())
         except MemoryError:
             self._channel.say("memory")
+        except OSError as error:
+            self._channel.say("error", **_described(_refused_by_system(error), job))
         except HounsfieldError as error:
             if _out_of_memory(error):
                 self._channel.say("memory")
@@ -116,6 +120,15 @@ def _out_of_memory(error: HounsfieldError) -> bool:
     """Whether an engine's own error was a failed allocation."""
     text = f"{error.fact} {error.__cause__}".lower()
     return any(word in text for word in ("bad_alloc", "out of memory", "cannot allocate", "memoryerror"))
+
+
+def _refused_by_system(error: OSError) -> HounsfieldError:
+    """A full disk, where spill files or results should go, or another refusal, in plain words."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        fact, remedy = "the disk is full", "free some space, or set TMPDIR to a folder with more of it"
+        return OutputError(fact, remedy, error.filename or tempfile.gettempdir())
+    reason = error.strerror or str(error)
+    return OutputError(f"the system refused ({reason})", "check the path and its permissions", error.filename)
 
 
 def _described(error: HounsfieldError, job: Job) -> dict[str, Any]:
