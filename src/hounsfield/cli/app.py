@@ -12,13 +12,14 @@ from typing import Annotated
 
 import typer
 
-from hounsfield.cli import models, package
+from hounsfield.cli import dataset, models, package
 from hounsfield.cli.demo import demo
 from hounsfield.cli.doctor import doctor
 from hounsfield.cli.evaluate import evaluate
 from hounsfield.cli.inspect import inspect
 from hounsfield.cli.plan import plan
 from hounsfield.cli.run import run
+from hounsfield.cli.train import search, train
 from hounsfield.errors import HounsfieldError, InternalError, OutputError
 from hounsfield.version import __version__
 
@@ -48,8 +49,9 @@ def _root(
     """Options before the verb."""
 
 
-for _verb in (demo, inspect, plan, run, evaluate, doctor):
+for _verb in (demo, inspect, plan, run, train, search, evaluate, doctor):
     app.command()(_verb)
+app.add_typer(dataset.app, name="dataset")
 app.add_typer(models.app, name="models")
 app.add_typer(package.app, name="package")
 
