@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,9 +23,8 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """No test reads or writes the user's own settings or store."""
     for name in [name for name in os.environ if name.startswith("HOUNSFIELD_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOUNSFIELD_HOME", str(tmp_path_factory.mktemp("home")))
-    yield

@@ -115,7 +115,9 @@ def test_the_newest_dciodvfy_finds_no_error_in_labelmap(
 
 @pytest.mark.parametrize("enhanced", [False, True])
 @pytest.mark.parametrize("empty", [False, True])
-def test_debian_s_dciodvfy_knows_no_labelmap_but_finds_nothing_else(tmp_path: Path, enhanced: bool, empty: bool) -> None:
+def test_debian_s_dciodvfy_knows_no_labelmap_but_finds_nothing_else(
+    tmp_path: Path, enhanced: bool, empty: bool
+) -> None:
     path = write_seg(
         result_for(tmp_path, enhanced=enhanced, empty=empty), tmp_path / "seg.dcm", kind=SegKind.LABELMAP
     ).path
