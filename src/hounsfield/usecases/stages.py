@@ -132,21 +132,20 @@ def infer_stage(
     """Prepare, run the network as planned, restore, clean up."""
     prepared = _prepared(loaded.part, package, plan)
     room = _label_room(loaded.part, package) if plan is not None and plan.mapped else None
-    before, began = os.times(), time.perf_counter()
+    before, began = time.process_time(), time.perf_counter()
     network = (_whole if choices.mode == "whole" else _windows)(
         prepared, package, choices, sessions, on_event, plan, room
     )
     labels = clean_up(network.labels, package.manifest.output.clean_up)
     if loaded.region is not None:
         labels = loaded.region.put_back(labels, loaded.whole.geometry)
-    after, elapsed = os.times(), max(time.perf_counter() - began, 1e-9)
-    busy = (after.user - before.user) + (after.system - before.system)
+    busy, elapsed = time.process_time() - before, max(time.perf_counter() - began, 1e-9)
     figures = {
         "engine": network.engine,
         "precision": network.precision,
         **network.figures,
         "voxels_per_second": round(loaded.part.array.size / max(network.figures["infer_seconds"], 1e-9)),
-        "cpu_utilisation": round(min(1.0, busy / elapsed / len(os.sched_getaffinity(0))), 3),
+        "cpu_utilisation": round(min(1.0, busy / elapsed / len(os.sched_getaffinity(0))), 4),
     }
     return replace(network, labels=labels, figures=figures, plan=_what_ran(package, network.plan, plan))
 

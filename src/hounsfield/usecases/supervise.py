@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -209,10 +210,11 @@ class Supervisor:
             self._alive.remove(watched)
             self._selector.unregister(watched.pipe)
             os.close(watched.pipe)
-        if watched.job is not None or watched.process.stdin is None:
+        if watched.job is not None:
             _kill(watched.process)
-        else:
-            watched.process.stdin.close()
+        if watched.process.stdin is not None:
+            with suppress(BrokenPipeError):
+                watched.process.stdin.close()
         try:
             return watched.process.wait(timeout=5)
         except subprocess.TimeoutExpired:

@@ -17,7 +17,7 @@ import os
 import signal
 import sys
 import tempfile
-from typing import Any
+from typing import Any, Final
 
 from hounsfield.errors import HounsfieldError, InternalError, NotReadable, OutputError
 from hounsfield.packages import ModelPackage, open_package
@@ -27,6 +27,16 @@ from hounsfield.usecases.job import Job, SeriesResult
 from hounsfield.usecases.resident import allow_growth, forget_peak, give_back_free_memory, lift_limit
 from hounsfield.usecases.sessions import Sessions
 from hounsfield.usecases.stages import infer_stage, load_stage, result_name, write_stage
+
+_MEMORY_WORDS: Final = (
+    "bad_alloc",
+    "out of memory",
+    "cannot allocate",
+    "failed to allocate",
+    "memoryerror",
+    "can't start new thread",
+    "failed to map segment",
+)
 
 
 class Channel:
@@ -69,19 +79,11 @@ class Worker:
             allow_growth(job.budget_bytes)
         try:
             self._channel.say("result", result=self._read(job).as_dict())
-        except MemoryError:
-            self._channel.say("memory")
-        except OSError as error:
-            self._channel.say("error", **_described(_refused_by_system(error), job))
-        except HounsfieldError as error:
+        except Exception as error:
             if _out_of_memory(error):
                 self._channel.say("memory")
             else:
-                self._channel.say("error", **_described(error, job))
-        except Exception as error:
-            fact = f"reading this scan failed unexpectedly ({type(error).__name__}: {error})"
-            internal = InternalError(fact, "please report it with the command that was run", job.source)
-            self._channel.say("error", **_described(internal, job))
+                self._channel.say("error", **_described(_in_our_words(error, job), job))
         finally:
             lift_limit()
             gc.collect()
@@ -116,10 +118,31 @@ def _find(job: Job) -> Series:
     raise NotReadable("the files of the series changed since the run began", "start the run again", job.source)
 
 
-def _out_of_memory(error: HounsfieldError) -> bool:
-    """Whether an engine's own error was a failed allocation."""
-    text = f"{error.fact} {error.__cause__}".lower()
-    return any(word in text for word in ("bad_alloc", "out of memory", "cannot allocate", "memoryerror"))
+def _out_of_memory(error: BaseException | None) -> bool:
+    """Whether an error, or one that it came from, was a failed allocation.
+
+    An extension that does not expect one may end in a SystemError, or in an error of its own
+    whose text says so.
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, MemoryError | SystemError) or getattr(error, "errno", None) == errno.ENOMEM:
+            return True
+        text = str(error).lower()
+        if any(words in text for words in _MEMORY_WORDS):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _in_our_words(error: Exception, job: Job) -> HounsfieldError:
+    if isinstance(error, HounsfieldError):
+        return error
+    if isinstance(error, OSError):
+        return _refused_by_system(error)
+    fact = f"reading this scan failed unexpectedly ({type(error).__name__}: {error})"
+    return InternalError(fact, "please report it with the command that was run", job.source)
 
 
 def _refused_by_system(error: OSError) -> HounsfieldError:
