@@ -229,7 +229,9 @@ class Geometry:
         """
         wanted = np.asarray(spacing_mm, dtype=np.float64)
         if wanted.shape != (3,) or not np.isfinite(wanted).all() or wanted.min() <= 0:
-            raise GeometryRefused(f"the spacing {wanted.tolist()} mm is not three positive numbers", "give (k, j, i) mm")
+            raise GeometryRefused(
+                f"the spacing {wanted.tolist()} mm is not three positive numbers", "give (k, j, i) mm"
+            )
         old_shape = np.asarray(self.shape, dtype=np.float64)
         new_shape = np.maximum(1, np.rint(np.asarray(self.extent_mm) / wanted)).astype(int)
         factor = old_shape / new_shape
