@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from hounsfield.errors import EngineError, SettingsError
 from hounsfield.inference.whole.network import NORMALISATION, Network, Operator, TensorShape, float32
-from hounsfield.inference.whole.piece import MASK, PIECES, Affine, Piece, PieceSpec, mask_shape, onnx_of
+from hounsfield.inference.whole.piece import MASK, PIECES, Affine, Piece, PieceSpec, graph_of, mask_shape
 from hounsfield.inference.whole.slabs import Reach, Slab, reach, slabs
 from hounsfield.inference.whole.spill import Spill, SpilledArray
 from hounsfield.inference.whole.stages import Stage, cut
@@ -218,8 +218,9 @@ class WholeRun:
         spec = PieceSpec(span, shapes, answer, self.settings.storage, short, _masked(stage))
         norms = [op for op in stage.operators if op.kind == NORMALISATION]
         affine = {op.activations[0]: self._affine(op) for op in norms}
-        graph = onnx_of(self.network, stage, spec, affine)
-        piece = PIECES[self.settings.engine](graph, self.settings.precision, self.settings.threads, spec)
+        kind = PIECES[self.settings.engine]
+        graph = graph_of(self.network, stage, spec, affine, kind.weights_beside)
+        piece: Piece = kind(graph, self.settings.precision, self.settings.threads, spec)
         if self.settings.precision == "fp32" and piece.precision != "fp32":
             raise EngineError(
                 f"fp32 was asked for, but {self.settings.engine} would compute in {piece.precision}",

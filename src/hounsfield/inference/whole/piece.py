@@ -7,7 +7,7 @@ the stencil with the padding that this slab needs along k.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,6 +23,7 @@ from hounsfield.inference.whole.storage import storage_dtype
 Affine = tuple[NDArray[np.float32], NDArray[np.float32]]
 MASK = "mask of slices inside the volume"
 _SAME: Mapping[str, str] = {}
+_LARGE = 1 << 18
 
 
 class Piece(Protocol):
@@ -64,13 +65,26 @@ class PieceSpec:
     masked: bool = False
 
 
-def onnx_of(network: Network, stage: Stage, spec: PieceSpec, affine: Mapping[str, Affine]) -> bytes:
-    """The ONNX graph of a stage for one slab.
+@dataclass(frozen=True, eq=False)
+class PieceGraph:
+    """An ONNX graph, and large weights that are handed over beside it instead of copied into it.
+
+    Such a weight is an input of the graph that the engine must replace by the constant.
+    """
+
+    model: bytes
+    weights: Mapping[str, NDArray[Any]]
+
+
+def graph_of(network: Network, stage: Stage, spec: PieceSpec, affine: Mapping[str, Affine], beside: bool) -> PieceGraph:
+    """The graph of a stage for one slab.
 
     Parameters
     ----------
     affine
         Name of an instance normalisation's input → its scale and shift.
+    beside
+        Hand large weights over beside the graph.
     """
     import onnx
     from onnx import helper
@@ -80,7 +94,7 @@ def onnx_of(network: Network, stage: Stage, spec: PieceSpec, affine: Mapping[str
     model.opset_import.append(helper.make_opsetid("", network.opset))
     graph = model.graph
     graph.name = "stage"
-    build = _Builder(onnx, graph)
+    build = _Builder(onnx, graph, beside)
     for source, shape in spec.shapes.items():
         stored = "fp32" if source == network.input else spec.storage
         graph.input.append(helper.make_tensor_value_info(f"in:{source}", kinds[stored], [1, *shape]))
@@ -97,15 +111,15 @@ def onnx_of(network: Network, stage: Stage, spec: PieceSpec, affine: Mapping[str
     kind = kinds["bf16"] if spec.short else kinds["fp32"]
     build.node("Cast" if spec.short else "Identity", [stage.target], "out", to=kind)
     graph.output.append(helper.make_tensor_value_info("out", kind, [1, *spec.answer]))
-    data: bytes = model.SerializeToString()
-    return data
+    return PieceGraph(model.SerializeToString(), build.weights)
 
 
 class _Builder:
     """Adds nodes and constants to a graph in place: weights are large, and each copy counts."""
 
-    def __init__(self, onnx: Any, graph: Any) -> None:
-        self._onnx, self._graph = onnx, graph
+    def __init__(self, onnx: Any, graph: Any, beside: bool) -> None:
+        self._onnx, self._graph, self._beside = onnx, graph, beside
+        self.weights: dict[str, NDArray[Any]] = {}
 
     def node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> None:
         if kind == "Identity":
@@ -114,13 +128,18 @@ class _Builder:
         self._graph.node.append(self._onnx.helper.make_node(kind, inputs, [output], name=name, **attributes))
 
     def constant(self, array: NDArray[Any]) -> str:
+        kind = self._onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
+        if self._beside and array.nbytes > _LARGE:
+            name = f"weight:{len(self.weights)}"
+            self.weights[name] = array
+            self._graph.input.append(self._onnx.helper.make_tensor_value_info(name, kind, array.shape))
+            return name
         tensor = self._graph.initializer.add()
         tensor.name = f"constant:{len(self._graph.initializer)}"
-        tensor.data_type = self._onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
+        tensor.data_type = kind
         tensor.dims.extend(array.shape)
         tensor.raw_data = array.tobytes()
-        name: str = tensor.name
-        return name
+        return str(tensor.name)
 
     def normalisation(self, op: Operator, affine: Affine) -> None:
         scale, shift = (self.constant(float32(part).reshape(1, -1, 1, 1, 1)) for part in affine)
@@ -160,10 +179,26 @@ def mask_shape(reach: Reach) -> tuple[int, int, int, int, int]:
     return (1, 1, reach.high - reach.low, 1, 1)
 
 
+def _with_weights(model: Any, graph: PieceGraph) -> Any:
+    """Put the weights that came beside the graph in the place of its inputs, without copying them."""
+    from openvino import opset13
+
+    for parameter in model.get_parameters():
+        name = next((name for name in parameter.output(0).get_names() if name in graph.weights), None)
+        if name is not None:
+            values = np.array(graph.weights[name])  # shared memory must be aligned and writable
+            parameter.output(0).replace(opset13.constant(values, shared_memory=True).output(0))
+            model.remove_parameter(parameter)
+    model.validate_nodes_and_infer_types()
+    return model
+
+
 class OpenVinoPiece:
     """A stage compiled by OpenVINO for the CPU."""
 
-    def __init__(self, graph: bytes, precision: str, threads: int, spec: PieceSpec) -> None:
+    weights_beside = True
+
+    def __init__(self, graph: PieceGraph, precision: str, threads: int, spec: PieceSpec) -> None:
         core = _openvino_core()
         import openvino
 
@@ -175,7 +210,9 @@ class OpenVinoPiece:
             "INFERENCE_NUM_THREADS": str(threads),
         }
         try:
-            compiled = core.compile_model(core.read_model(io.BytesIO(graph)), "CPU", options)
+            compiled = core.compile_model(
+                _with_weights(core.read_model(io.BytesIO(graph.model)), graph), "CPU", options
+            )
         except RuntimeError as error:
             raise EngineUnavailable(
                 f"OpenVINO cannot compile a stage of the network ({str(error).splitlines()[-1][:200]})",
@@ -204,8 +241,9 @@ class OnnxRuntimePiece:
     """A stage run by ONNX Runtime on the CPU, in fp32."""
 
     precision = "fp32"
+    weights_beside = False
 
-    def __init__(self, graph: bytes, precision: str, threads: int, spec: PieceSpec) -> None:
+    def __init__(self, graph: PieceGraph, precision: str, threads: int, spec: PieceSpec) -> None:
         try:
             import onnxruntime
         except ImportError as error:
@@ -220,7 +258,7 @@ class OnnxRuntimePiece:
         options.enable_cpu_mem_arena = False
         options.enable_mem_pattern = False
         options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(graph.model, options, providers=["CPUExecutionProvider"])
 
     def run(self, slabs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
         """Run one slab."""
@@ -229,7 +267,7 @@ class OnnxRuntimePiece:
 
 
 _PRECISIONS = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
-PIECES: dict[str, Callable[[bytes, str, int, PieceSpec], Piece]] = {
+PIECES: dict[str, type[OpenVinoPiece] | type[OnnxRuntimePiece]] = {
     "openvino": OpenVinoPiece,
     "onnxruntime": OnnxRuntimePiece,
 }

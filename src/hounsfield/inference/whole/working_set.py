@@ -11,7 +11,7 @@ from hounsfield.inference.whole.slabs import reach, slabs
 from hounsfield.inference.whole.stages import Stage
 
 _ITEMSIZE = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 2}
-_GRAPH_COPIES = 7
+_GRAPH_COPIES = 3
 _SCRATCH_BYTES_PER_THREAD = 4 << 20
 
 
