@@ -243,7 +243,6 @@ def test_a_whole_head_needs_a_place_and_is_read_there(hounsfield: Terminal, tmp_
         (("--memory", "2"), "has no unit"),
         (("--memory", "-2GiB"), "-2GiB"),
         (("--memory", "nanGiB"), "nan"),
-        (("--memory", "1MiB"), "no plan keeps the budget of 1MiB"),
         (("--engine", "abacus"), "engine abacus"),
         (("--series", "9"), "no series has the key '9'"),
         (("--plan", "no-such-plan.toml"), "the plan cannot be read (No such file or directory)"),
@@ -262,6 +261,18 @@ def test_choices_that_cannot_be(words: tuple[str, ...], fact: str, hounsfield: T
     error = as_json.data["series"][0]["error"] if "series" in as_json.data else as_json.data
     assert (as_json.code, as_json.err) == (1, "")
     assert fact in error["fact"]
+
+
+def test_a_budget_below_the_weights(tiny: ModelPackage, hounsfield: Terminal, tmp_path: Path) -> None:
+    words = (tiny.root, write_scan(tmp_path / "scan"), "-o", tmp_path / "out", "--allow-unproven", "--memory", "1MiB")
+    said = hounsfield("run", *words, "-q")
+    assert said.code == 1
+    assert "no plan keeps the budget of 1MiB of memory; give " in said.line
+    error = hounsfield("run", *words, "--json").data["series"][0]["error"]
+    assert error["error"] == "NoPlan"
+    assert error["smallest"]["host_bytes"] > 2**20
+    assert len(error["knobs"]) >= 1
+    assert left_in(tmp_path / "out") == []
 
 
 def test_an_unproven_precision_runs_when_it_is_asked_for_and_says_so(hounsfield: Terminal, tmp_path: Path) -> None:

@@ -136,8 +136,8 @@ class SeriesResult:
     series
         One line that says which series it is.
     status
-        ``"done"``; ``"refused"`` by geometry or domain; ``"failed"``; ``"skipped"`` because an
-        earlier run finished it.
+        ``"done"``; ``"refused"`` by geometry or domain; ``"failed"``, also for damaged files;
+        ``"skipped"`` because an earlier run finished it.
     outputs
         Kind (``"seg"``, ``"sr"``, ``"nifti"``, ``"json"``, ``"report"`` ...) to file.
     measured
@@ -177,8 +177,9 @@ class SeriesResult:
 
     @classmethod
     def not_done(cls, name: str, series: str, error: HounsfieldError) -> SeriesResult:
-        """A refusal (input, domain) or a failure (everything else)."""
-        from hounsfield.errors import DomainRefused, InputError
+        """A refusal (geometry, domain, kind), or a failure (damage, limits, and everything else)."""
+        from hounsfield.errors import DomainRefused, InputError, LimitExceeded, NotReadable, UnsupportedEncoding
 
-        status: Status = "refused" if isinstance(error, (DomainRefused, InputError)) else "failed"
+        damaged = isinstance(error, NotReadable | UnsupportedEncoding | LimitExceeded)
+        status: Status = "refused" if isinstance(error, DomainRefused | InputError) and not damaged else "failed"
         return cls(name, series, status, error=error.as_dict())

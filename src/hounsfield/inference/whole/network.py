@@ -126,7 +126,12 @@ def read_network(graph: Path | bytes) -> Network:
     dims = [dim.dim_value for dim in inputs[0].type.tensor_type.shape.dim]
     if len(dims) != _WHOLE_AXES or dims[1] < 1:
         raise PackageInvalid("the graph's input is not (batch, channels, k, j, i)", "export a 3-D network", path)
-    operators, output = _operators(model, constants, path)
+    try:
+        operators, output = _operators(model, constants, path)
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+        raise PackageInvalid(
+            f"an operator of the graph is damaged ({type(error).__name__})", "build the package again", path
+        ) from error
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 17)
     return Network(inputs[0].name, output, int(dims[1]), operators, int(opset), int(model.ir_version), pages)
 

@@ -11,7 +11,7 @@ from hounsfield.inference.whole.segmenting import padded_shape
 from hounsfield.inference.whole.working_set import working_set
 from hounsfield.planning import Machine, WholeOffer
 
-ENGINE_BYTES = {"openvino": 40 << 20, "onnxruntime": 40 << 20}
+ENGINE_BYTES = {"openvino": 60 << 20, "onnxruntime": 40 << 20}
 _MARGIN = 1.05
 _COPIES_WHILE_READING = 3
 _SLAB_BYTES = tuple(int(2**power) << 20 for power in (4, 5, 6, 6.5, 7, 7.5, 8, 8.5, 9, 10, 11))

@@ -73,7 +73,8 @@ def working_set(
     copies = (1 if stage.operators else 0) + (1 if len(stage.sources) > 1 else 0) + 1
     converted = joined * 4 // compute if stored != 4 and layout.storage != layout.precision else 0
     out = target[0] * depth * plane
-    own_copies = 2 if layout.precision == "fp32" else 1
+    widened = not stage.operators or (stage.stencil is not None and stage.stencil.kind == "ConvTranspose")
+    own_copies = 2 if layout.precision == "fp32" or widened else 1  # bf16 is rounded from an fp32 copy there
     scratch = layout.threads * (min(depth * plane * stored, out * stored) + _SCRATCH_BYTES_PER_THREAD)
     constants = [*stage.operators, *([stage.stencil] if stage.stencil is not None else [])]
     weights = sum(array.nbytes for op in constants for array in op.constants.values())
