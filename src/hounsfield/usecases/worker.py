@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import gc
+import importlib
 import json
 import os
 import signal
@@ -76,6 +77,7 @@ class Worker:
         """Read one series and say what became of it."""
         forget_peak()
         if job.budget_bytes is not None:
+            _load_libraries()
             allow_growth(job.budget_bytes)
         try:
             self._channel.say("result", result=self._read(job).as_dict())
@@ -108,6 +110,12 @@ class Worker:
             if self._package.digest != job.package_digest:
                 raise NotReadable("the package changed since the run began", "start the run again", job.package)
         return self._package
+
+
+def _load_libraries() -> None:
+    """Load what brings an OpenBLAS before memory is limited: it tries for ever when it gets none while it starts."""
+    for name in ("numpy.linalg", "scipy.linalg", "scipy.special", "scipy.ndimage", "scipy.spatial"):
+        importlib.import_module(name)
 
 
 def _find(job: Job) -> Series:
