@@ -77,6 +77,8 @@ class Job:
         Host memory that the worker must stay within, ``None`` for no limit.
     warnings
         What is already known to be wrong, for the result.
+    keep_network
+        Keep the network loaded for the next job, which costs its memory while results are written.
     """
 
     package: Path
@@ -89,6 +91,7 @@ class Job:
     plan: Plan | None = None
     budget_bytes: int | None = None
     warnings: tuple[str, ...] = ()
+    keep_network: bool = False
 
     def to_json(self) -> str:
         """One line of JSON."""
@@ -104,6 +107,7 @@ class Job:
                 "plan": None if self.plan is None else self.plan.as_dict(),
                 "budget_bytes": self.budget_bytes,
                 "warnings": list(self.warnings),
+                "keep_network": self.keep_network,
             }
         )
 
@@ -122,6 +126,7 @@ class Job:
             plan=None if data["plan"] is None else Plan.from_dict(data["plan"]),
             budget_bytes=data["budget_bytes"],
             warnings=tuple(data["warnings"]),
+            keep_network=data["keep_network"],
         )
 
 

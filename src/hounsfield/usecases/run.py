@@ -181,6 +181,8 @@ def _work(
     workers = _workers(jobs, request.budget)
     if request.budget.host_bytes is not None:
         jobs = [replace(job, budget_bytes=request.budget.host_bytes // workers) for job in jobs]
+    elif len(jobs) > workers:
+        jobs = [replace(job, keep_network=True) for job in jobs]
 
     def replan(job: Job, share: float) -> Plan:
         room = int((job.budget_bytes or 0) * share)

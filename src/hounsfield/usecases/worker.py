@@ -99,7 +99,7 @@ class Worker:
             labelled = infer_stage(loaded, package, job.choices, self._sessions, self._channel.event, job.plan)
         finally:
             self._channel.say("turn-over")
-        if job.budget_bytes is not None:
+        if not job.keep_network:
             self._sessions.close()  # writing needs room of its own
             give_back_free_memory()
         return write_stage(job.name, series, loaded, labelled, package, job.choices, job.output)
