@@ -13,6 +13,7 @@ import selectors
 import signal
 import subprocess
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -28,6 +29,7 @@ from hounsfield.usecases.resident import tree_bytes
 _LOOK_SECONDS: Final = 0.01
 _NEAR: Final = 0.98
 _TRIES: Final = 4
+_SILENT_SECONDS: Final = 900.0
 
 #: a smaller plan for a job, given the share of the budget that its prediction may take
 Replan = Callable[[Job, float], Plan]
@@ -46,7 +48,8 @@ class _Watched:
     has_turn: bool = False
     over: bool = False
     unread: bytes = b""
-    ready: bool = False
+    heard: float = field(default_factory=time.monotonic)
+    silent: bool = False
 
 
 @dataclass
@@ -57,11 +60,14 @@ class Supervisor:
     ----------
     replan
         Called when a worker came too near its budget; raises DoesNotFit when nothing is smaller.
+    silent_seconds
+        A worker that says nothing for so long is taken for stuck and killed.
     """
 
     on_event: OnEvent
     workers: int = 1
     replan: Replan | None = None
+    silent_seconds: float = _SILENT_SECONDS
     _alive: list[_Watched] = field(default_factory=list)
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
 
@@ -104,7 +110,7 @@ class Supervisor:
         return watched
 
     def _assign(self, watched: _Watched, job: Job, tries: int) -> None:
-        watched.job, watched.tries, watched.peak_bytes = job, tries, 0
+        watched.job, watched.tries, watched.peak_bytes, watched.heard = job, tries, 0, time.monotonic()
         self._tell(watched, job.to_json())
 
     def _tell(self, watched: _Watched, line: str) -> None:
@@ -131,6 +137,7 @@ class Supervisor:
         if not data:
             yield from self._gone(watched)
             return
+        watched.heard = time.monotonic()
         *lines, watched.unread = (watched.unread + data).split(b"\n")
         for line in lines:
             yield from self._understand(watched, json.loads(line))
@@ -166,18 +173,26 @@ class Supervisor:
             return
         resident = tree_bytes(watched.process.pid)
         watched.peak_bytes = max(watched.peak_bytes, resident)
-        if job.budget_bytes is not None and resident >= job.budget_bytes * _NEAR:
+        if time.monotonic() - watched.heard > self.silent_seconds and not watched.wants_turn:
+            watched.silent = True
+            _kill(watched.process)
+        elif job.budget_bytes is not None and resident >= job.budget_bytes * _NEAR:
             watched.over = True
             _kill(watched.process)
 
     def _gone(self, watched: _Watched) -> Iterator[SeriesResult]:
         """A worker ended: because it was too large, or by itself."""
         job, over, tries, peak = watched.job, watched.over, watched.tries, watched.peak_bytes
+        silent = watched.silent
         status = self._dismiss(watched)
         if job is None:
             return
         if over:
             yield from self._again(job, tries, peak)
+            return
+        if silent:
+            error = EngineError("the process that read it got stuck and was ended", "run it again, with more memory")
+            yield SeriesResult.not_done(job.name, job.name, error)
             return
         how = f"signal {-status} ({signal.Signals(-status).name})" if status < 0 else f"exit status {status}"
         error = EngineError(f"the process that read it ended by {how}", "run it again, with less memory if it recurs")
