@@ -263,12 +263,15 @@ def main() -> None:
         for case in cases(arguments.quick):
             rows.append(run_case(case, packages, folder))
             print(json.dumps(rows[-1]), flush=True)
-    text = table(rows, f"{machine.cpu_model}, {machine.cores} cores")
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "memory_contract.json").write_text(json.dumps(rows, indent=1) + "\n")
-    (arguments.out / "memory_contract.md").write_text(text)
-    (arguments.out / "memory_contract.svg").write_text(plot(rows))
-    print(text)
+            write(rows, f"{machine.cpu_model}, {machine.cores} cores", arguments.out)
+
+
+def write(rows: list[dict], machine: str, out: Path) -> None:
+    """The results so far: data, table, plot."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "memory_contract.json").write_text(json.dumps(rows, indent=1) + "\n")
+    (out / "memory_contract.md").write_text(table(rows, machine))
+    (out / "memory_contract.svg").write_text(plot(rows))
 
 
 if __name__ == "__main__":

@@ -189,7 +189,7 @@ class Footprint:
     process_bytes: Mapping[str, int] = field(
         default_factory=lambda: {"openvino": 190 * 2**20, "onnxruntime": 150 * 2**20, "torch": 480 * 2**20}
     )
-    outside_bytes: int = 70 * 2**20
+    outside_bytes: int = 50 * 2**20
     read_per_voxel: float = 1.0
     resample_per_voxel: float = 4.0
     write_per_voxel: float = 1.0
