@@ -21,7 +21,7 @@ _OPERATIONS_PER_THREAD_SECOND = {"fp32": 4e10, "bf16": 4e10, "fp16": 3e10, "int8
 _FAST_OPERATIONS_PER_THREAD_SECOND = {"fp32": 4e10, "bf16": 1.6e11, "fp16": 1e11, "int8": 2.5e11}
 _DEVICE_OPERATIONS_PER_SECOND = {"fp32": 5e12, "bf16": 2e13, "fp16": 2e13, "int8": 2e13}
 _BLEND_BYTES_PER_SECOND = 1.5e9
-_MARGIN = 0.03
+_MARGIN = 0.05
 
 
 @dataclass(frozen=True)

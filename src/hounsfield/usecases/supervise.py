@@ -26,7 +26,7 @@ from hounsfield.usecases.events import Note, OnEvent, Progress
 from hounsfield.usecases.job import Job, SeriesResult
 from hounsfield.usecases.resident import tree_bytes
 
-_LOOK_SECONDS: Final = 0.01
+_LOOK_SECONDS: Final = 0.005
 _NEAR: Final = 0.98
 _TRIES: Final = 4
 _SILENT_SECONDS: Final = 900.0
@@ -50,6 +50,7 @@ class _Watched:
     unread: bytes = b""
     heard: float = field(default_factory=time.monotonic)
     silent: bool = False
+    seen_bytes: int = 0
 
 
 @dataclass
@@ -173,10 +174,11 @@ class Supervisor:
             return
         resident = tree_bytes(watched.process.pid)
         watched.peak_bytes = max(watched.peak_bytes, resident)
+        growth, watched.seen_bytes = max(0, resident - watched.seen_bytes), resident
         if time.monotonic() - watched.heard > self.silent_seconds and not watched.wants_turn:
             watched.silent = True
             _kill(watched.process)
-        elif job.budget_bytes is not None and resident >= job.budget_bytes * _NEAR:
+        elif job.budget_bytes is not None and _too_near(resident, growth, job.budget_bytes):
             watched.over = True
             _kill(watched.process)
 
@@ -235,6 +237,11 @@ class Supervisor:
         except subprocess.TimeoutExpired:
             _kill(watched.process)
             return watched.process.wait()
+
+
+def _too_near(resident: int, growth: int, budget: int) -> bool:
+    """Whether the budget is nearly reached, or would be passed by twice the growth since the last look."""
+    return resident >= budget * _NEAR or (resident > budget * 0.8 and resident + 2 * growth >= budget)
 
 
 def _share(job: Job, peak_bytes: int, tries: int) -> float:
