@@ -37,8 +37,10 @@ def truncated(root: Path) -> Path:
 
 
 def truncated_header(root: Path) -> Path:
+    """Cut 12 bytes into the value of SOPClassUID, wherever the random UIDs before it put that."""
     path = root / "cut.dcm"
-    path.write_bytes(next(iter(write_scan(root / "scan").iterdir())).read_bytes()[:400])
+    data = next(iter(write_scan(root / "scan").iterdir())).read_bytes()
+    path.write_bytes(data[: data.index(struct.pack("<HH", 0x0008, 0x0016) + b"UI") + 8 + 12])
     return path
 
 
