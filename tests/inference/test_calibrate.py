@@ -11,7 +11,7 @@ import pytest
 
 from hounsfield.errors import EngineError
 from hounsfield.inference.calibrate import Measurable, calibrate, calibrated
-from hounsfield.inference.frontier import Frontier
+from hounsfield.inference.frontier import Frontier, Kept
 from hounsfield.inference.host import HostArrays
 from hounsfield.inference.sliding_window import walk_order
 from hounsfield.inference.windows import WindowGrid, importance
@@ -90,7 +90,7 @@ def test_the_plan_counts_the_windows_and_buffers_that_the_stream_really_makes(
             made.append(math.prod(shape) * (2 if half else 4))
             return super().zeros(shape, half)
 
-    Frontier(grid, 3, weight, (0, 0, 0), Counting(), True, lambda *_: None, order)
+    Frontier(grid, 3, weight, (0, 0, 0), Counting(), Kept(True, True), lambda *_: None, order)
     need = Need(shape, shape, edges, overlap, 3, positions=positions)  # type: ignore[arg-type]
     offer = Offer("openvino", "fp32", GraphCost(1, 1, 1, 1, 1, 1, 1))
     planned = stream_bytes(need, Candidate(offer, edges, 1, 1, "logits", "float16", 1, False))["stream"]

@@ -63,7 +63,7 @@ def decision(output: OutputSpec, classes: int) -> Decision:
 
 
 class Decider:
-    """Labels of flat blocks of voxels.
+    """Labels of blocks of voxels.
 
     Parameters
     ----------
@@ -79,28 +79,38 @@ class Decider:
         if head is not None:
             self.head = np.ascontiguousarray(np.column_stack((head.weight, head.bias)), dtype=np.float32)
 
-    def labels(self, sums: NDArray[np.float32], dtype: Any) -> NDArray[Any]:
-        """Labels (n,) of blended answers (channels + 1, n) float32, C order.
+    @property
+    def weighted(self) -> bool:
+        """Whether labels depend on the weights even where every window was run."""
+        threshold = self.rule.threshold
+        return self.head is not None or (self.rule.rule == "above" and threshold not in (0.0, -math.inf))
 
-        The last channel is the weight: sums need not be divided by it, as every rule keeps its
-        answer when all scores and the threshold grow by the same factor. Weight 0 (no
-        window was run there) is background.
+    def labels(self, sums: NDArray[np.float32], weights: NDArray[np.float32] | None, dtype: Any) -> NDArray[Any]:
+        """Labels (...) of blended answers (channels, ...) float32 and their weights (...).
+
+        Sums need not be divided by their weight, as every rule keeps its answer when all scores
+        and the threshold grow by the same factor. Weight 0 (no window was run there) is
+        background. ``None`` stands for weights of one.
         """
-        weight = sums[-1]
-        scores = sums[:-1].T if self.head is None else apply_head(self.head, sums)
-        labels = highest(scores, dtype)
+        if self.head is not None:
+            ones = np.ones(sums.shape[1:], np.float32) if weights is None else weights
+            flat = np.concatenate((sums.reshape(len(sums), -1), ones.reshape(1, -1)))
+            scores = apply_head(self.head, flat).T.reshape(-1, *sums.shape[1:])
+        else:
+            scores = sums
+        labels, best = highest(scores, dtype)
         if self.rule.rule == "above":
-            best = np.take_along_axis(scores, labels[:, None].astype(np.intp), axis=1)[:, 0]
             labels += 1
             if self.rule.threshold != -math.inf:  # at threshold 0 every score is above
-                labels[~(best > np.float32(self.rule.threshold) * weight)] = 0
-        if weight.min() <= 0:
-            labels[weight <= 0] = 0
+                limit = np.float32(self.rule.threshold)
+                labels[~(best > (limit if weights is None else limit * weights))] = 0
+        if weights is not None and weights.min() <= 0:
+            labels[weights <= 0] = 0
         return labels
 
 
 def apply_head(head: NDArray[np.float32], sums: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scores (n, classes) of sums (features + 1, n).
+    """Scores (n, classes) of sums (features + 1, n), the last of which are the weights.
 
     As a stack of small products, each too small for the linear-algebra library to start threads
     for: its threads would fight for the cores with those of the network, and waste both.
@@ -116,17 +126,20 @@ def apply_head(head: NDArray[np.float32], sums: NDArray[np.float32]) -> NDArray[
     return scores
 
 
-def highest(scores: NDArray[np.float32], dtype: Any) -> NDArray[Any]:
-    """``argmax`` over the last axis of (n, classes), as ``dtype``; on a tie the lower class."""
-    n, classes = scores.shape
-    if classes > _FEW:
-        wide: NDArray[Any] = np.ascontiguousarray(scores).argmax(axis=1).astype(dtype)
-        return wide
-    best, labels = scores[:, 0].copy(), np.zeros(n, dtype)
-    here, candidate = np.empty(n, np.bool_), np.empty(n, dtype)
-    for label in range(1, classes):  # a running maximum: numpy's argmax is slow on few classes
-        np.greater(scores[:, label], best, out=here)
-        np.maximum(best, scores[:, label], out=best)
+def highest(scores: NDArray[np.float32], dtype: Any) -> tuple[NDArray[Any], NDArray[np.float32]]:
+    """The class with the highest of (classes, ...) scores as ``dtype``, and that score.
+
+    On a tie the lower class wins.
+    """
+    if len(scores) > _FEW:
+        rows = np.ascontiguousarray(np.moveaxis(scores, 0, -1))
+        wide = rows.argmax(axis=-1)
+        return wide.astype(dtype), np.take_along_axis(rows, wide[..., None], axis=-1)[..., 0]
+    best, labels = scores[0].copy(), np.zeros(scores.shape[1:], dtype)
+    here, candidate = np.empty(best.shape, np.bool_), np.empty(best.shape, dtype)
+    for label in range(1, len(scores)):  # a running maximum: numpy's argmax is slow on few classes
+        np.greater(scores[label], best, out=here)
+        np.maximum(best, scores[label], out=best)
         np.multiply(here, np.asarray(label, dtype), out=candidate)
         np.maximum(labels, candidate, out=labels)
-    return labels
+    return labels, best

@@ -94,7 +94,8 @@ class Session(Protocol):
     - ``precision`` is what really runs, read back from the engine, not what was asked for.
       A session asked for fp32 that would run anything less exact is never handed out.
     - ``infer`` takes C-ordered float32 (n, channels, k, j, i) with n at most the batch and
-      answers float32 (n, classes, k, j, i). The answer stays valid until the next call.
+      answers float32 (n, classes, k, j, i). The answer stays valid until the next call, and
+      until then it is the caller's to write into.
     - ``stream`` gives the answers of many inputs in their order; each stays valid only until
       the next is asked for, and inputs are drawn ahead by at most ``requests``.
     - ``close`` frees memory and threads at once; a closed session is not used again.

@@ -1,13 +1,15 @@
 """Blending windows while holding only what later windows still touch.
 
-Windows come in the order of the grid, last axis (x) fastest. Three buffers suffice: the
-*block* around the current window, the *row* of voxels that the next row of windows touches
-again (full x, overlap of y, depth of a window), and the *slab* that the next layer of windows
-touches again (full x and y, overlap of z). When a window is done, the box that no later
-window touches leaves as sums of ``weight * answer`` and of ``weight``.
+Windows come in the order of the grid, last axis (x) fastest. The network's own answer is the
+place where sums are made: it is weighed where it lies, and what earlier windows left is added
+to it. Three buffers keep that: the *column* that the next window touches again (overlap of x),
+the *row* that the next row of windows touches again (full x, overlap of y, depth of a window),
+and the *slab* that the next layer of windows touches again (full x and y, overlap of z). When a
+window is done, the box that no later window touches leaves as sums of ``weight * answer`` and,
+where somebody needs them, of ``weight``.
 
 With ``halo`` 1 along an axis one finished voxel stays, so that whoever interpolates between
-voxels finds both neighbours.
+voxels finds both neighbours; then sums are made in a *block* that is as much larger.
 """
 
 from __future__ import annotations
@@ -16,11 +18,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from hounsfield.errors import SettingsError
+from hounsfield.inference.blended import Sums
 from hounsfield.inference.host import Arrays
 from hounsfield.inference.windows import WindowGrid
 from hounsfield.volume import Shape
 
-Emit = Callable[[Any, Shape, tuple[int, int, int]], None]
+Emit = Callable[[Sums, Shape, tuple[int, int, int]], None]
 
 
 @dataclass(frozen=True)
@@ -82,21 +86,42 @@ def _all_stages(starts: tuple[int, ...], window: int, n: int, halo: int) -> tupl
     return tuple(out)
 
 
+@dataclass(frozen=True)
+class Kept:
+    """How sums wait for later windows.
+
+    Parameters
+    ----------
+    half
+        float16 means instead of float32 sums.
+    weighted
+        Keep the sums of the weights too; means cannot do without. Where every window runs and the
+        highest score wins, nobody asks for them.
+    """
+
+    half: bool
+    weighted: bool
+
+    def __post_init__(self) -> None:
+        if self.half and not self.weighted:
+            raise SettingsError("float16 means need their weights", "keep them weighted, or in float32")
+
+
 class Frontier:
-    """The three buffers. ``emit(sums, first voxel, (z, y, x) stages)`` receives finished boxes.
+    """The buffers. ``emit(sums, first voxel, (z, y, x) indices)`` receives finished boxes.
 
     Parameters
     ----------
     grid
         The windows, axes in the order z, y, x of the walk.
     channels
-        Channels of the network's answers; one more holds the weights.
+        Channels of the network's answers.
     weight
         (z, y, x) importance of a window.
     halo
         0 or 1 per axis.
-    half
-        Keep row and slab in float16.
+    kept
+        How sums wait for later windows: in float32 or float16, with their weights or without.
     order
         Which axis of the network's answers each axis of the walk is. The buffers lie in
         memory as the answers do, whatever the walk is, so that blending runs along memory.
@@ -111,7 +136,7 @@ class Frontier:
         weight: Any,
         halo: Shape,
         arrays: Arrays,
-        half: bool,
+        kept: Kept,
         emit: Emit,
         order: tuple[int, int, int] = (0, 1, 2),
         layers: range | None = None,
@@ -121,92 +146,82 @@ class Frontier:
         self._axes = tuple(stages(*each) for each in sizes)
         self._first_layer = 0 if layers is None else layers.start
         self._arrays, self._weight, self._emit = arrays, weight, emit
-        deep, high, wide = (max(s.end - s.begin for s in axis) for axis in self._axes)
-        z_kept, y_kept = (max(s.end - s.keep for s in axis[:-1]) if len(axis) > 1 else 0 for axis in self._axes[:2])
-        one, (_, rows, columns) = channels + 1, grid.shape
-        self._block = self._room((one, deep, high, wide), order, False)
-        self._row = self._room((one, deep, y_kept, columns), order, half)
-        self._slab = self._room((one, z_kept, rows, columns), order, half)
+        self._channels, self._order, self._weighted = channels, order, kept.weighted
+        self._largest = tuple(max(s.end - s.begin for s in axis) for axis in self._axes)
+        deep, high, _ = self._largest
+        z_kept, y_kept, x_kept = (max((s.end - s.keep for s in axis[:-1]), default=0) for axis in self._axes)
+        one, (_, rows, columns) = channels + kept.weighted, grid.shape
+        self._block = self._room((channels, *self._largest), False) if any(halo) else None
+        self._weights = self._room((1, *self._largest), False) if kept.weighted else None
+        self._column = self._room((one, deep, high, x_kept), False)
+        self._row = self._room((one, deep, y_kept, columns), kept.half)
+        self._slab = self._room((one, z_kept, rows, columns), kept.half)
 
-    def _room(self, shape: tuple[int, int, int, int], order: tuple[int, int, int], half: bool) -> Any:
-        back = [order.index(axis) for axis in range(3)]
+    def _room(self, shape: tuple[int, ...], half: bool) -> Any:
+        back = [self._order.index(axis) for axis in range(3)]
         array = self._arrays.zeros((shape[0], *(shape[1 + axis] for axis in back)), half)
-        return self._arrays.turned(array, order)
+        return self._arrays.turned(array, self._order)
 
     def add(self, index: tuple[int, int, int], answer: Any | None) -> None:
-        """Blend the answer (channels, z, y, x) of the next window; ``None`` if it was skipped."""
+        """Blend the answer (channels, z, y, x) of the next window, using it up; ``None`` if it was skipped."""
         at = (index[0] - self._first_layer, index[1], index[2])
         z, y, x = (axis[i] for axis, i in zip(self._axes, at, strict=True))
-        self._load(z, y, x)
-        self._blend(z, y, x, answer)
-        self._emit(
-            self._block[:, : z.done - z.begin, : y.done - y.begin, : x.done - x.begin],
-            (z.begin, y.begin, x.begin),
-            index,
-        )
-        self._store(z, y, x)
+        sums = self._laid_down((z, y, x), answer)
+        self._load(sums, z, y, x)
+        box = (slice(0, z.done - z.begin), slice(0, y.done - y.begin), slice(0, x.done - x.begin))
+        self._emit(sums.part(*box), (z.begin, y.begin, x.begin), index)
+        self._store(sums, z, y, x)
 
-    def _load(self, z: Stage, y: Stage, x: Stage) -> None:
-        """Bring what earlier rows and slabs wrote into the new columns of the block."""
-        block, new = self._block, slice(x.known - x.begin, x.end - x.begin)
-        source = slice(x.known, x.end)
-        depth, known_y = z.end - z.begin, y.known - y.begin
-        if known_y > 0:
-            self._arrays.move(block[:, :depth, :known_y, new], self._row[:, :depth, :known_y, source])
-        if z.known > z.begin:
-            self._arrays.move(
-                block[:, : z.known - z.begin, known_y : y.end - y.begin, new],
-                self._slab[:, : z.known - z.begin, y.known : y.end, source],
-            )
-
-    def _blend(self, z: Stage, y: Stage, x: Stage, answer: Any | None) -> None:
-        """Add to what is there, and lay down what is new, without clearing it first."""
-        # First new voxel per axis, counted from the window's first voxel.
-        nz, ny, nx = (s.known - s.start for s in (z, y, x))
-        nz, ny, nx = max(0, nz), max(0, ny), max(0, nx)
+    def _laid_down(self, at: tuple[Stage, Stage, Stage], answer: Any | None) -> Sums:
+        """The window's own weighed answer, with nothing yet in the halo."""
         every = slice(None)
-        written = (
-            (every, every, slice(0, nx)),
-            (every, slice(0, ny), slice(nx, None)),
-            (slice(0, nz), slice(ny, None), slice(nx, None)),
-        )
-        new = (slice(nz, None), slice(ny, None), slice(nx, None))
-        sums = self._block[
-            :,
-            z.start - z.begin : z.end - z.begin,
-            y.start - y.begin : y.end - y.begin,
-            x.start - x.begin : x.end - x.begin,
-        ]
+        inside = (every, *(slice(0, s.end - s.begin) for s in at))
+        window = (every, *(slice(s.start - s.begin, s.end - s.begin) for s in at))
+        block, weights = self._block, None if self._weights is None else self._weights[inside]
+        if weights is not None:
+            weights[...] = 0
+            if answer is not None:
+                self._arrays.lay(weights[window], self._weight)
         if answer is None:
-            sums[(every, *new)] = 0
-            return
-        for box in written:
-            self._arrays.weigh(sums[(every, *box)], answer[(every, *box)], self._weight[box], False)
-        self._arrays.weigh(sums[(every, *new)], answer[(every, *new)], self._weight[new], True)
+            block = self._room((self._channels, *self._largest), False) if block is None else block
+            block[inside] = 0
+        elif block is None:
+            self._arrays.weigh(answer, answer, self._weight)
+            return Sums(answer, weights)
+        else:
+            for axis, stage in enumerate(at):
+                halo = stage.start - stage.begin
+                block[(every, *(slice(0, halo) if a == axis else every for a in range(3)))] = 0
+            self._arrays.weigh(block[window], answer, self._weight)
+        return Sums(block[inside], weights)
 
-    def _store(self, z: Stage, y: Stage, x: Stage) -> None:
-        """Keep for the next slab and the next row what they touch, and move the block along x."""
-        block, at = self._block, slice(x.was_done - x.begin, x.done - x.begin)
+    def _load(self, sums: Sums, z: Stage, y: Stage, x: Stage) -> None:
+        """Add what earlier windows, rows and slabs left in the box."""
+        known_z, known_y, known_x = (s.known - s.begin for s in (z, y, x))
+        every, source = slice(None), slice(x.known, x.end)
+        new_y, new_x = slice(known_y, None), slice(known_x, None)
+        if known_x > 0:
+            left = self._column[:, : z.end - z.begin, : y.end - y.begin, :known_x]
+            self._arrays.add(sums.part(every, every, slice(0, known_x)), left)
+        if known_y > 0:
+            left = self._row[:, : z.end - z.begin, :known_y, source]
+            self._arrays.add(sums.part(every, slice(0, known_y), new_x), left)
+        if known_z > 0:
+            left = self._slab[:, :known_z, y.known : y.end, source]
+            self._arrays.add(sums.part(slice(0, known_z), new_y, new_x), left)
+
+    def _store(self, sums: Sums, z: Stage, y: Stage, x: Stage) -> None:
+        """Keep for the next slab, the next row and the next window what they touch again."""
+        every = slice(None)
+        depth, height = z.end - z.begin, y.end - y.begin
+        again_z, again_y, again_x = (slice(s.keep - s.begin, s.end - s.begin) for s in (z, y, x))
+        past_y, past_x = (slice(s.was_done - s.begin, s.done - s.begin) for s in (y, x))
         columns = slice(x.was_done, x.done)
-        depth = z.end - z.begin
         if z.end > z.keep:
-            self._arrays.move(
-                self._slab[:, : z.end - z.keep, y.was_done : y.done, columns],
-                block[:, z.keep - z.begin : depth, y.was_done - y.begin : y.done - y.begin, at],
-            )
+            place = self._slab[:, : z.end - z.keep, y.was_done : y.done, columns]
+            self._arrays.keep(place, sums.part(again_z, past_y, past_x))
         if y.end > y.keep:
-            self._arrays.move(
-                self._row[:, :depth, : y.end - y.keep, columns],
-                block[:, :depth, y.keep - y.begin : y.end - y.begin, at],
-            )
-        shift, left = x.keep - x.begin, x.end - x.keep
-        if left > 0 and shift > 0:
-            for channel in range(block.shape[0]):
-                self._move(block[channel, :depth], shift, left)
-
-    @staticmethod
-    def _move(channel: Any, shift: int, left: int) -> None:
-        step = max(1, min(shift, left))
-        for low in range(0, left, step):  # steps no longer than the shift never overlap
-            high = min(left, low + step)
-            channel[..., low:high] = channel[..., shift + low : shift + high]
+            place = self._row[:, :depth, : y.end - y.keep, columns]
+            self._arrays.keep(place, sums.part(every, again_y, past_x))
+        if x.end > x.keep:
+            self._arrays.keep(self._column[:, :depth, :height, : x.end - x.keep], sums.part(every, every, again_x))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hounsfield.errors import EngineError
+from hounsfield.inference.blended import Sums
 from hounsfield.inference.deciding import Decider
 from hounsfield.inference.halves import GROW, SHRINK, from_half, to_half
 from hounsfield.preparing.interpolation import resample_axis
@@ -23,9 +24,10 @@ Matrices = Sequence[NDArray[np.float64] | None]
 class Arrays(Protocol):
     """What blending needs of arrays; one implementation per place where they lie.
 
-    Contract: every array is (channels, k, j, i) and can be sliced; sums are float32 and their last
-    channel is the sum of the weights. It exists so that an engine on an accelerator can
-    blend and decide there and send labels only: such a session has one as ``arrays``.
+    Contract: every array is (channels, k, j, i) and can be sliced; sums are float32. What is kept for
+    later windows has one channel more where sums come with their weights. It exists so that an
+    engine on an accelerator can blend and decide there and send labels only: such a session has
+    one as ``arrays``.
     """
 
     def zeros(self, shape: tuple[int, ...], half: bool) -> Any:
@@ -36,15 +38,23 @@ class Arrays(Protocol):
         """A view of (channels, k, j, i) with its last three axes in another order."""
         ...
 
-    def weigh(self, sums: Any, values: Any, weight: NDArray[np.float32], fresh: bool) -> None:
-        """``sums (+)= values * weight`` and the same for the weight channel; replaces if fresh."""
+    def weigh(self, target: Any, values: Any, weight: NDArray[np.float32]) -> None:
+        """``target = values * weight`` for every channel; the two may be the same array."""
         ...
 
-    def move(self, target: Any, source: Any) -> None:
-        """Copy sums; into float16 as means and their weight, out of it as sums again."""
+    def lay(self, target: Any, weight: NDArray[np.float32]) -> None:
+        """Write the weights of a window into (1, k, j, i)."""
         ...
 
-    def labels(self, sums: Any, matrices: Matrices, decider: Decider, dtype: Any) -> NDArray[Any]:
+    def add(self, sums: Sums, kept: Any) -> None:
+        """Add what was kept, out of float16 as sums again."""
+        ...
+
+    def keep(self, kept: Any, sums: Sums) -> None:
+        """Keep sums, into float16 as means and their weight."""
+        ...
+
+    def labels(self, sums: Sums, matrices: Matrices, decider: Decider, dtype: Any) -> NDArray[Any]:
         """Labels (k, j, i) on the host of blended sums, interpolated along each axis that has a matrix."""
         ...
 
@@ -60,86 +70,98 @@ class HostArrays:
         """A view."""
         return array.transpose(0, *(1 + axis for axis in order))
 
-    def weigh(self, sums: NDArray[Any], values: NDArray[Any], weight: NDArray[np.float32], fresh: bool) -> None:
-        """Channel by channel in blocks of slices, so that each product stays in the cache."""
-        if weight.size == 0:
-            return
-        order = along_memory(sums)
-        sums, values, weight = self.turned(sums, order), self.turned(values, order), weight.transpose(order)
+    def weigh(self, target: NDArray[Any], values: NDArray[Any], weight: NDArray[np.float32]) -> None:
+        """In blocks of slices, all channels of one after another, so that its weights stay in the cache."""
+        order = along_memory(values)
+        target, values, weight = self.turned(target, order), self.turned(values, order), weight.transpose(order)
         depth = max(1, _BLOCK_VOXELS // (weight.shape[1] * weight.shape[2]))
-        scratch = np.empty((min(depth, weight.shape[0]), *weight.shape[1:]), np.float32)
         for low in range(0, weight.shape[0], depth):
-            part = slice(low, min(low + depth, weight.shape[0]))
-            w = weight[part]
-            product = scratch[: w.shape[0]]
+            part = slice(low, low + depth)
             for channel in range(values.shape[0]):
-                if fresh:
-                    np.multiply(values[channel, part], w, out=sums[channel, part])
-                else:
-                    np.multiply(values[channel, part], w, out=product)
-                    sums[channel, part] += product
-            if fresh:
-                sums[-1, part] = w
-            else:
-                sums[-1, part] += w
+                np.multiply(values[channel, part], weight[part], out=target[channel, part])
 
-    def move(self, target: NDArray[Any], source: NDArray[Any]) -> None:
-        """Sums as they are, or to and from float16 means, which keep 11 bits whatever the weight."""
-        if target.size == 0:
+    def lay(self, target: NDArray[Any], weight: NDArray[np.float32]) -> None:
+        """A copy."""
+        target[0] = weight
+
+    def add(self, sums: Sums, kept: NDArray[Any]) -> None:
+        """Channel by channel, along memory."""
+        if kept.size == 0:
             return
-        order = along_memory(source)
-        target, source = self.turned(target, order), self.turned(source, order)
-        if target.dtype == source.dtype:
-            for channel in range(source.shape[0]):
-                target[channel] = source[channel]
-        elif target.dtype == np.float16:
-            _keep(target, source)
+        order = along_memory(sums.values)
+        kept, values = self.turned(kept, order), self.turned(sums.values, order)
+        channels = len(values)
+        if kept.dtype != np.float16:
+            for channel in range(channels):
+                values[channel] += kept[channel]
         else:
-            weight = source[-1].astype(np.float32)
-            grown = weight * GROW
-            for channel in range(source.shape[0] - 1):
-                np.multiply(from_half(source[channel]), grown, out=target[channel])
-            target[-1] = weight
+            grown = kept[channels].astype(np.float32) * GROW
+            for channel in range(channels):
+                means = from_half(kept[channel])
+                means *= grown
+                values[channel] += means
+        if sums.weights is not None:
+            self.turned(sums.weights, order)[0][...] += kept[channels]
 
-    def labels(self, sums: NDArray[Any], matrices: Matrices, decider: Decider, dtype: Any) -> NDArray[Any]:
-        """Flattened along memory, so that it is copied once, in long runs."""
+    def keep(self, kept: NDArray[Any], sums: Sums) -> None:
+        """Sums as they are, or float16 means, which keep 11 bits whatever the weight."""
+        if kept.size == 0:
+            return
+        order = along_memory(sums.values)
+        kept, values = self.turned(kept, order), self.turned(sums.values, order)
+        weights = None if sums.weights is None else self.turned(sums.weights, order)[0]
+        if kept.dtype == np.float16 and weights is not None:
+            _keep_means(kept, values, weights)
+        else:
+            for channel, each in enumerate(values):
+                kept[channel] = each
+        if weights is not None:
+            kept[-1] = weights
+
+    def labels(self, sums: Sums, matrices: Matrices, decider: Decider, dtype: Any) -> NDArray[Any]:
+        """Along memory; a head wants its channels in one piece, few classes are decided where they lie."""
         if any(matrix is not None for matrix in matrices):
             sums = interpolated(sums, matrices)
-        order = along_memory(sums)
-        sums = self.turned(sums, order)
-        flat = np.ascontiguousarray(sums).reshape(sums.shape[0], -1)
-        labels = decider.labels(flat, dtype).reshape(sums.shape[1:])
+        order = along_memory(sums.values)
+        values = self.turned(sums.values, order)
+        weights = None if sums.weights is None else self.turned(sums.weights, order)[0]
+        labels = decider.labels(values, weights, dtype)
         return labels.transpose([order.index(axis) for axis in range(3)])
 
 
-def _keep(target: NDArray[Any], source: NDArray[Any]) -> None:
-    per_weight = SHRINK / np.maximum(source[-1], _SMALLEST)
+def _keep_means(kept: NDArray[Any], values: NDArray[Any], weights: NDArray[Any]) -> None:
+    per_weight = SHRINK / np.maximum(weights, _SMALLEST)
     scratch = np.empty(per_weight.shape, np.float32)
     fits = True
-    for channel in range(source.shape[0] - 1):
-        np.multiply(source[channel], per_weight, out=scratch)
-        fits &= to_half(scratch, target[channel])
+    for channel, each in enumerate(values):
+        np.multiply(each, per_weight, out=scratch)
+        fits &= to_half(scratch, kept[channel])
     if not fits:
         raise EngineError(
             fact="the network's answers are not finite or do not fit float16 accumulators",
             remedy="use float32 accumulators",
         )
-    target[-1] = source[-1]
 
 
-def interpolated(sums: NDArray[Any], matrices: Matrices) -> NDArray[np.float32]:
-    """Means, then linear interpolation; the last channel says how much of a voxel was covered.
+def interpolated(sums: Sums, matrices: Matrices) -> Sums:
+    """Means, then linear interpolation; the weights then say where a voxel was covered (1) or not (0).
 
-    A voxel of which less than half was covered by windows that ran counts as not covered.
+    A voxel of which less than half was covered by windows that ran counts as not covered. Sums
+    without weights are means already, and everywhere covered.
     """
-    covered = sums[-1] > 0
-    means: NDArray[np.float32] = sums * (1 / np.maximum(sums[-1], _SMALLEST))
-    means[-1] = covered
     given = [(axis, matrix) for axis, matrix in enumerate(matrices) if matrix is not None]
-    for axis, matrix in sorted(given, key=lambda each: each[1].shape[0] / each[1].shape[1]):
-        means = resample_axis(means, axis + 1, matrix)
-    means[-1][means[-1] < _COVERED] = 0
-    return means
+    given = sorted(given, key=lambda each: each[1].shape[0] / each[1].shape[1])
+
+    def through(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        for axis, matrix in given:
+            values = resample_axis(values, axis + 1, matrix)
+        return values
+
+    if sums.weights is None:
+        return Sums(through(sums.values), None)
+    means = sums.values * (1 / np.maximum(sums.weights, _SMALLEST))
+    covered = through((sums.weights > 0).astype(np.float32))
+    return Sums(through(means), (covered >= _COVERED).astype(np.float32))
 
 
 def along_memory(array: NDArray[Any]) -> tuple[int, int, int]:

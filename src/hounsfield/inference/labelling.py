@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hounsfield.inference.blended import Sums
 from hounsfield.inference.deciding import Decider
 from hounsfield.inference.host import Arrays
 from hounsfield.inference.windows import WindowGrid
@@ -114,13 +115,13 @@ class Labeller:
         low = self.finished(layers.start - 1) if layers.start else 0
         self._labels[low : self.finished(layers.stop - 1)] = 0
 
-    def __call__(self, sums: Any, first: Shape, index: tuple[int, int, int]) -> None:
+    def __call__(self, sums: Sums, first: Shape, index: tuple[int, int, int]) -> None:
         """Decide the scan voxels that became ready with the window ``index``.
 
         Parameters
         ----------
         sums
-            (channels + 1, z, y, x) float32 sums, the last channel the weights.
+            Blended answers of the finished box.
         first
             The box's first voxel on the padded grid.
         """
@@ -136,7 +137,7 @@ class Labeller:
             high = min(z1, low + depth)
             slices = self._maps[0].rows(first[0], low, high)
             parts = (slices, rows, columns)
-            block = sums[(slice(None), *(part for part, _ in parts))]
+            block = sums.part(*(part for part, _ in parts))
             matrices = [matrix for _, matrix in parts]
             self._labels[low:high, y0:y1, x0:x1] = self._arrays.labels(
                 block, matrices, self._decider, self._labels.dtype

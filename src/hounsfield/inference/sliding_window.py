@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hounsfield.errors import SettingsError
+from hounsfield.inference.blended import Sums
 from hounsfield.inference.deciding import Decider, Decision
 from hounsfield.inference.engine import Floats, Session
-from hounsfield.inference.frontier import Frontier
+from hounsfield.inference.frontier import Frontier, Kept
 from hounsfield.inference.head import Head
 from hounsfield.inference.host import Arrays, HostArrays
 from hounsfield.inference.labelling import AxisMap, Labeller
@@ -176,7 +177,8 @@ class _Run:
         self._maps = (maps[0], maps[1], maps[2])
         view = source_view(self._labels, prepared).transpose(self._order)
         self._arrays: Arrays = getattr(session, "arrays", None) or HostArrays()
-        self._labeller = Labeller(self._grid, self._maps, Decider(rule, head), view, settings.head_block, self._arrays)
+        self._decider = Decider(rule, head)
+        self._labeller = Labeller(self._grid, self._maps, self._decider, view, settings.head_block, self._arrays)
         self._wanted = range(len(self._grid.starts[0])) if layers is None else layers
         self._layers = _with_neighbours(self._wanted, self._grid.starts[0], self._grid.window[0])
         self._total = self._grid.count // len(self._grid.starts[0]) * len(self._layers)
@@ -262,10 +264,12 @@ class _Run:
             raise SettingsError(f"{classes} labels do not fit {self._labels.dtype}", "give an array of uint16")
         half = self._settings.accumulator == "float16"
         halo = (self._maps[0].halo, self._maps[1].halo, self._maps[2].halo)
+        skipping = self._settings.skip_empty and self._window.skip_below is not None
+        kept = Kept(half, half or any(halo) or skipping or self._decider.weighted)
         weight = importance(self._window).transpose(self._order)
-        return Frontier(self._grid, channels, weight, halo, self._arrays, half, self._decide, self._order, self._layers)
+        return Frontier(self._grid, channels, weight, halo, self._arrays, kept, self._decide, self._order, self._layers)
 
-    def _decide(self, sums: Any, first: Index, index: Index) -> None:
+    def _decide(self, sums: Sums, first: Index, index: Index) -> None:
         if index[0] in self._wanted:
             self._labeller(sums, first, index)
 

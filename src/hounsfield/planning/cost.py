@@ -86,8 +86,9 @@ class _EngineCost:
 def stream_bytes(need: Need, candidate: Candidate) -> dict[str, int]:
     """Buffers of the streaming window: what later windows still touch, and one block of the head.
 
-    Three buffers of blended channels and their weight: the block of one window, the row that the
-    next row of windows touches again, and the slab that the next layer touches again. The walk
+    Three buffers of blended channels: the column that the next window touches again, the row that
+    the next row of windows does, and the slab that the next layer does. Sums are made in the
+    network's own answer; only with resampling in a block of their own, larger by the halo. The walk
     goes along the longest axis, so that the slab is as small as can be.
     """
     window = candidate.window
@@ -98,12 +99,16 @@ def stream_bytes(need: Need, candidate: Candidate) -> dict[str, int]:
     halo = 1 if need.resampled else 0
     lines = need.starts(window)
     again = [_touched_again(lines[axis], window[axis], halo) for axis in order]
+    featured = candidate.accumulate == "features" and bool(need.features)
     width = need.features if candidate.accumulate == "features" and need.features else need.classes
-    itemsize = 2 if candidate.accumulator == "float16" else 4
-    kept = deep * again[1] * columns + again[0] * rows * columns
+    half = candidate.accumulator == "float16"
+    weighted = int(half or need.resampled or featured or need.skipping or need.weighted)
+    kept = (deep * again[1] * columns + again[0] * rows * columns) * (2 if half else 4)
+    column = (deep + halo) * (high + halo) * again[2] * 4
     block = (deep + halo) * (high + halo) * (wide + halo) * 4
+    blocks = weighted + (width if need.resampled or need.skipping else 0)
     head = candidate.head_block * (width + 1 + need.classes) * 4 * 2
-    return {"stream": (width + 1) * (kept * itemsize + block), "head": head}
+    return {"stream": (width + weighted) * (kept + column) + blocks * block, "head": head}
 
 
 def _touched_again(line: tuple[int, ...], window: int, halo: int) -> int:

@@ -40,6 +40,10 @@ class Need:
         result depends on it.
     allow_unproven
         Accept a precision without evidence in the package.
+    skipping
+        The package lets empty windows be skipped.
+    weighted
+        Labels depend on the sums of the blending weights (a threshold away from the middle).
     """
 
     scan_shape: Shape
@@ -58,6 +62,8 @@ class Need:
     device: str | None = None
     mode: Mode = "window"
     allow_unproven: bool = False
+    skipping: bool = False
+    weighted: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap < 1:

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from hounsfield.errors import DoesNotFit, GeometryRefused, HounsfieldError
 from hounsfield.packages import ModelPackage, Precision, open_package
+from hounsfield.packages.manifest import OutputSpec
 from hounsfield.planning import Budget, CalibrationKey, Machine, Need, NoPlan, Offer, Plan, choose, read_machine
 from hounsfield.plugins import registry
 from hounsfield.preparing.region import region_around
@@ -132,6 +133,10 @@ class Planner:
         return self._choose(self._needs[name], budget)
 
     def _choose(self, need: Need, budget: Budget) -> Plan:
+        if self._package.manifest.steps:
+            from hounsfield.usecases.stepping import plan_steps
+
+            return plan_steps(self._package, need, budget, self._machine, self._offers())
         whole = tuple(self._whole(need)) if need.mode == "whole" else ()
         answer = choose(need, budget, self._machine, self._offers(), whole)
         if isinstance(answer, NoPlan):
@@ -160,6 +165,9 @@ class Planner:
             channels=len(spec.channels),
             features=self._features,
             labels_itemsize=1 if manifest.output.classes <= 256 else 2,
+            positions=spec.window.positions,
+            skipping=spec.window.skip_below is not None,
+            weighted=_weighted(manifest.output),
             precision=self._precision,
             engine=self._choices.engine or self._settings.engine or None,
             mode=self._choices.mode,
@@ -168,6 +176,7 @@ class Planner:
 
     def _offers(self) -> tuple[Offer, ...]:
         if self._kept is None:
+            self._measure = self._measure and not self._package.manifest.steps
             self._kept = tuple(self._each_offer())
         return self._kept
 
@@ -175,8 +184,8 @@ class Planner:
         from hounsfield.planning import read_cost
 
         package, precision = self._package, self._precision
-        window = package.manifest.input.window.shape
-        cost = read_cost(package.graph_path(precision), window)
+        shape = package.manifest.ends_of(package.graph(precision))[1]
+        cost = read_cost(package.graph_path(precision), shape)
         proven = package.evidence(precision) is not None
         wanted = self._choices.engine or self._settings.engine
         for name, answer in registry().survey().items():
@@ -228,11 +237,18 @@ class Planner:
                 yield offer
 
 
+def _weighted(output: OutputSpec) -> bool:
+    """Whether the package's labels depend on the blending weights."""
+    from hounsfield.inference.deciding import Decider, decision
+
+    return Decider(decision(output, output.classes), None).weighted
+
+
 def _features(package: ModelPackage, precision: Precision) -> int | None:
     """Input channels of the graph's linear head, where it has one that is worth cutting off."""
     from hounsfield.inference import OnnxGraph, split_head
 
-    if precision == "int8":
+    if precision == "int8" or package.manifest.steps:
         return None
     split = split_head(OnnxGraph(package.graph_path(precision)))
     return split[1].features if split is not None and split[1].smaller else None

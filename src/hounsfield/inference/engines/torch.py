@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hounsfield.errors import EngineError, EngineUnavailable
+from hounsfield.inference.blended import Sums
 from hounsfield.inference.deciding import Decider
 from hounsfield.inference.engine import Floats, LoadSettings, Network, Precision, Session, TorchNetwork, checked
 from hounsfield.inference.head import Head
@@ -172,17 +173,13 @@ class TorchArrays:
         """A view."""
         return array.permute(0, *(1 + axis for axis in order))
 
-    def weigh(self, sums: Any, values: Any, weight: NDArray[np.float32], fresh: bool) -> None:
-        """One fused multiply-add on the device."""
-        if weight.size == 0:
-            return
-        w = self._on_device(weight)
-        if fresh:
-            self._torch.mul(values, w, out=sums[:-1])
-            sums[-1] = w
-        else:
-            sums[:-1].addcmul_(values, w.expand_as(values))
-            sums[-1] += w
+    def weigh(self, target: Any, values: Any, weight: NDArray[np.float32]) -> None:
+        """One product on the device."""
+        self._torch.mul(values, self._on_device(weight), out=target)
+
+    def lay(self, target: Any, weight: NDArray[np.float32]) -> None:
+        """A copy on the device."""
+        target[0] = self._on_device(weight)
 
     def _on_device(self, weight: NDArray[np.float32]) -> Any:
         """The part of the window's weights, cut from one copy on the device."""
@@ -195,45 +192,60 @@ class TorchArrays:
         strides = [step // 4 for step in weight.strides]
         return self._weight[1].as_strided(weight.shape, strides, offset)
 
-    def move(self, target: Any, source: Any) -> None:
-        """Copies, or to and from float16 means."""
-        if target.dtype == source.dtype:
-            target.copy_(source)
-        elif target.dtype == self._torch.float16:
-            target[:-1] = source[:-1] / source[-1].clamp_min(_SMALLEST)
-            target[-1] = source[-1]
+    def add(self, sums: Sums, kept: Any) -> None:
+        """Sums as they are, or of float16 means."""
+        channels = len(sums.values)
+        if kept.dtype == self._torch.float16:
+            sums.values.addcmul_(kept[:channels].float(), kept[channels:].float())
         else:
-            weight = source[-1].float()
-            target[:-1] = source[:-1] * weight
-            target[-1] = weight
+            sums.values.add_(kept[:channels])
+        if sums.weights is not None:
+            sums.weights.add_(kept[channels:])
 
-    def labels(self, sums: Any, matrices: Matrices, decider: Decider, dtype: Any) -> NDArray[Any]:
+    def keep(self, kept: Any, sums: Sums) -> None:
+        """Copies, or float16 means."""
+        channels = len(sums.values)
+        if kept.dtype == self._torch.float16 and sums.weights is not None:
+            kept[:channels] = sums.values / sums.weights.clamp_min(_SMALLEST)
+        else:
+            kept[:channels] = sums.values
+        if sums.weights is not None:
+            kept[channels:] = sums.weights
+
+    def labels(self, sums: Sums, matrices: Matrices, decider: Decider, dtype: Any) -> NDArray[Any]:
         """Interpolated, multiplied by the head and decided on the device."""
         if any(matrix is not None for matrix in matrices):
             sums = self._interpolated(sums, matrices)
-        if not bool(self._torch.isfinite(sums).all()):
+        scores, weights = sums
+        if not bool(self._torch.isfinite(scores).all()):
             raise EngineError("the network's answers are not finite or do not fit float16", "use float32 accumulators")
-        scores, weight = sums[:-1], sums[-1]
+        if weights is None:
+            weights = self._torch.ones_like(scores[:1])
         if decider.head is not None:
             if self._head[0] is not decider.head:
                 self._head = (decider.head, self._torch.from_numpy(decider.head).to(self._device))
-            scores = self._torch.einsum("cf,fkji->ckji", self._head[1], sums)
+            head = self._head[1]
+            scores = self._torch.einsum("cf,fkji->ckji", head[:, :-1], scores) + head[:, -1, None, None, None] * weights
         best, labels = scores.max(dim=0)
         if decider.rule.rule == "above":
-            labels = (labels + 1) * (best > decider.rule.threshold * weight)
-        labels = labels * (weight > 0)
+            labels = (labels + 1) * (best > decider.rule.threshold * weights[0])
+        labels = labels * (weights[0] > 0)
         result: NDArray[Any] = labels.to(self._torch.int32).cpu().numpy().astype(dtype)
         return result
 
-    def _interpolated(self, sums: Any, matrices: Matrices) -> Any:
-        means = sums / sums[-1].clamp_min(_SMALLEST)
-        means[-1] = sums[-1] > 0
-        for axis, matrix in enumerate(matrices):
-            if matrix is not None:
-                line = self._torch.from_numpy(matrix.astype(np.float32)).to(self._device)
-                means = self._torch.tensordot(means, line, dims=([axis + 1], [1])).movedim(-1, axis + 1)
-        means[-1][means[-1] < _COVERED] = 0
-        return means
+    def _interpolated(self, sums: Sums, matrices: Matrices) -> Sums:
+        def through(values: Any) -> Any:
+            for axis, matrix in enumerate(matrices):
+                if matrix is not None:
+                    line = self._torch.from_numpy(matrix.astype(np.float32)).to(self._device)
+                    values = self._torch.tensordot(values, line, dims=([axis + 1], [1])).movedim(-1, axis + 1)
+            return values
+
+        if sums.weights is None:
+            return Sums(through(sums.values), None)
+        means = through(sums.values / sums.weights.clamp_min(_SMALLEST))
+        covered = through((sums.weights > 0).float())
+        return Sums(means, (covered >= _COVERED).float())
 
 
 def split_torch_head(network: TorchNetwork, channels: int, window: Sequence[int]) -> tuple[TorchNetwork, Head] | None:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hounsfield.errors import SettingsError
+from hounsfield.inference.blended import Sums
 from hounsfield.inference.deciding import Decider, Decision
 from hounsfield.inference.head import Head
 from hounsfield.inference.host import HostArrays
@@ -94,8 +95,8 @@ def segment_whole(
     held: NDArray[np.float32] | None = None
     reader = _Reader(prepared, grid, before, pad_value)
     for index, (start, _, answer) in enumerate(run.run(reader, on_progress)):
-        box = _with_weights(answer, held)
-        labeller(box, (start - (box.shape[1] - answer.shape[1]), 0, 0), (index, 0, 0))
+        box = answer if held is None else np.concatenate((held, answer), axis=1)
+        labeller(Sums(box, None), (start - (box.shape[1] - answer.shape[1]), 0, 0), (index, 0, 0))
         held = answer[:, -1:].copy() if maps[0].halo else None
         release(labels)
     return WholeSegmented(LabelMap(labels, prepared.source), run.figures)
@@ -110,17 +111,6 @@ def _room(prepared: Prepared, classes: int, out: NDArray[Any] | None) -> NDArray
             remedy="give an array of unsigned integers of the scan's shape, wide enough",
         )
     return out
-
-
-def _with_weights(answer: NDArray[np.float32], held: NDArray[np.float32] | None) -> NDArray[np.float32]:
-    """The slab with the last slice of the one before it, and a channel of ones as blending weights."""
-    extra = 0 if held is None else held.shape[1]
-    box = np.empty((answer.shape[0] + 1, answer.shape[1] + extra, *answer.shape[2:]), np.float32)
-    if held is not None:
-        box[:-1, :extra] = held
-    box[:-1, extra:] = answer
-    box[-1] = 1
-    return box
 
 
 class _Reader:
