@@ -14,6 +14,10 @@
     │   ├── PackageNotFound        no installed package, no such folder
     │   ├── PackageInvalid         the manifest or a file does not follow the format
     │   └── PackageRefused         it holds what a package must never hold
+    ├── SourceError                a model of another kind that is to be imported
+    │   ├── SourceUnknown          no format claims it, or several do
+    │   ├── SourceRefused          it is a program, is damaged, or does not fit
+    │   └── AnswersMissing         what only its user can know was not answered
     ├── DomainRefused              the model must not read this scan
     ├── DoesNotFit                 no plan keeps the budget
     ├── EngineError                an inference engine failed
@@ -108,6 +112,22 @@ class PackageInvalid(PackageError):
 
 class PackageRefused(PackageError):
     """The package holds what a package must never hold."""
+
+
+class SourceError(HounsfieldError):
+    """A model of another kind cannot be imported."""
+
+
+class SourceUnknown(SourceError):
+    """No format claims the source, or several do."""
+
+
+class SourceRefused(SourceError):
+    """The source is a program, is damaged, or does not fit what it claims to be."""
+
+
+class AnswersMissing(SourceError):
+    """What only the user can know of a model was not answered."""
 
 
 class DomainRefused(HounsfieldError):

@@ -16,6 +16,7 @@ from hounsfield.cli import dataset, models, package
 from hounsfield.cli.demo import demo
 from hounsfield.cli.doctor import doctor
 from hounsfield.cli.evaluate import evaluate
+from hounsfield.cli.import_model import import_model
 from hounsfield.cli.inspect import inspect
 from hounsfield.cli.plan import plan
 from hounsfield.cli.run import run
@@ -51,6 +52,7 @@ def _root(
 
 for _verb in (demo, inspect, plan, run, train, search, evaluate, doctor):
     app.command()(_verb)
+app.command(name="import")(import_model)
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(models.app, name="models")
 app.add_typer(package.app, name="package")

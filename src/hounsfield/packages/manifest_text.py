@@ -154,20 +154,21 @@ def manifest_toml(manifest: Manifest) -> str:
     """The manifest as TOML text, always the same for equal manifests; unset keys are left out."""
     table = manifest.model_dump(mode="json", exclude_none=True)
     lines: list[str] = []
-    _emit(table, "", lines)
+    emit_table(table, "", lines)
     text = "\n".join(lines).strip() + "\n"
     if parse_manifest(text.encode("utf-8"), Path(MANIFEST)) != manifest:
         raise PackageInvalid(fact="the manifest cannot be written as TOML", remedy="use plain texts and numbers")
     return text
 
 
-def _emit(table: Mapping[str, Any], prefix: str, lines: list[str]) -> None:
+def emit_table(table: Mapping[str, Any], prefix: str, lines: list[str]) -> None:
+    """Append nested tables as lines of TOML; ``prefix`` is the dotted name of the table around them."""
     inner = {key: value for key, value in table.items() if isinstance(value, Mapping)}
     several = {key: value for key, value in table.items() if isinstance(value, list) and value and _all_tables(value)}
     lines += [f"{key} = {_value(table[key])}" for key in table if key not in inner and key not in several]
     for key, value in inner.items():
         lines += ["", f"[{prefix}{key}]"]
-        _emit(value, f"{prefix}{key}.", lines)
+        emit_table(value, f"{prefix}{key}.", lines)
     for key, values in several.items():
         for value in values:
             lines += ["", f"[[{prefix}{key}]]", *(f"{name} = {_value(item)}" for name, item in value.items())]
