@@ -31,6 +31,19 @@ TINY: dict[str, tuple[dict[str, Any], tuple[int, int, int], tuple[int, int, int]
         (8, 16, 16),
         (12, 16, 20),
     ),
+    "hippodeep": ({"part": "head", "channels_in": 1, "channels_out": 4}, (16, 16, 16), (16, 16, 16)),
+    "meshnet": (
+        {
+            "channels_in": 1,
+            "channels_out": 3,
+            "filters": 5,
+            "dilations": [1, 2, 1],
+            "activation": "gelu",
+            "norm": "instance",
+        },
+        (16, 16, 16),
+        (8, 24, 16),
+    ),
     "nodule-detector": ({"channels_in": 1, "channels_out": 1, "filters": [4, 8, 8, 8]}, (16, 16, 16), (24, 16, 32)),
     "plain-unet": ({"channels_in": 1, "channels_out": 3, "filters": [4, 8, 8]}, (16, 16, 16), (8, 24, 16)),
     "residual-encoder-unet": (
@@ -70,6 +83,7 @@ TINY: dict[str, tuple[dict[str, Any], tuple[int, int, int], tuple[int, int, int]
         (1, 32, 32),
         (1, 32, 32),
     ),
+    "wnet": ({"channels_in": 3, "channels_out": 1, "filters": [4, 8, 8]}, (1, 16, 32), (1, 16, 32)),
 }
 
 

@@ -13,10 +13,13 @@ from torch import nn
 from hounsfield.architectures.cnn_lstm import cnn_lstm
 from hounsfield.architectures.densenet import densenet121
 from hounsfield.architectures.fusion import fusion
+from hounsfield.architectures.hippodeep import hippodeep
+from hounsfield.architectures.meshnet import meshnet
 from hounsfield.architectures.nodule_detector import nodule_detector
 from hounsfield.architectures.plain_unet import plain_unet
 from hounsfield.architectures.residual_unet import attention_unet, residual_encoder_unet
 from hounsfield.architectures.transformers import swin_unetr, unetr, vit_classifier
+from hounsfield.architectures.wnet import wnet
 from hounsfield.errors import PackageInvalid
 
 Answer = Literal["voxels", "classes", "peaks"]
@@ -57,12 +60,15 @@ _LIST: dict[str, Architecture] = {
     "cnn-lstm": Architecture(cnn_lstm, "classes", blocks=_OWN),
     "densenet121": Architecture(densenet121, "classes", blocks=("_DenseLayer",)),
     "fusion": Architecture(fusion, "classes", inputs=("image", "record"), blocks=_OWN),
+    "hippodeep": Architecture(hippodeep, "voxels", fixed_window=True),
+    "meshnet": Architecture(meshnet, "voxels"),
     "nodule-detector": Architecture(nodule_detector, "peaks", blocks=_OWN),
     "plain-unet": Architecture(plain_unet, "voxels", blocks=_DYNAMIC_UNET),
     "residual-encoder-unet": Architecture(residual_encoder_unet, "voxels", blocks=_OWN),
     "swin-unetr": Architecture(swin_unetr, "voxels", fixed_window=True, blocks=_SWIN),
     "unetr": Architecture(unetr, "voxels", fixed_window=True, blocks=_UNETR),
     "vit-classifier": Architecture(vit_classifier, "classes", fixed_window=True, blocks=("TransformerBlock",)),
+    "wnet": Architecture(wnet, "voxels", fixed_window=True),
 }
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from hounsfield.errors import GeometryRefused
+from hounsfield.packages.steps import Ends, StepSpec, check_steps
 from hounsfield.volume import Quantity, parse_orientation
 
 FORMAT_VERSION = 1
@@ -258,9 +259,13 @@ class OutputSpec(_Table):
 
 
 class GraphSpec(_Table):
-    """One ONNX graph of the package: (batch, channels, k, j, i) in, (batch, classes, k, j, i) out."""
+    """One ONNX graph of the package: (batch, channels, k, j, i) in, (batch, classes, k, j, i) out.
+
+    ``step`` says whose network it is in a package of steps.
+    """
 
     precision: Precision
+    step: Name | None = None
     file: str
     input: Annotated[str, Field(min_length=1, max_length=200)]
     output: Annotated[str, Field(min_length=1, max_length=200)]
@@ -311,6 +316,7 @@ class Manifest(_Table):
     graphs: Annotated[tuple[GraphSpec, ...], Field(min_length=1)]
     architecture: dict[str, Any] | None = None
     evidence: tuple[EvidenceSpec, ...] = ()
+    steps: Annotated[tuple[StepSpec, ...], Field(max_length=16)] = ()
 
     @field_validator("architecture")
     @classmethod
@@ -326,7 +332,7 @@ class Manifest(_Table):
 
     @model_validator(mode="after")
     def _consistent(self) -> Manifest:
-        precisions = [graph.precision for graph in self.graphs]
+        precisions = [(graph.precision, graph.step) for graph in self.graphs]
         if len(set(precisions)) != len(precisions):
             raise ValueError("two graphs have the same precision")
         files = [graph.file for graph in self.graphs] + [item.file for item in self.evidence]
@@ -339,17 +345,28 @@ class Manifest(_Table):
             raise ValueError("two pieces of evidence have the same precision")
         if not self.output.segments:
             raise ValueError("a segmentation package needs at least one [[output.segments]]")
+        check_steps(self.steps, len(self.output.segments), self.graphs)
         return self
 
-    def graph_for(self, precision: str) -> GraphSpec | None:
+    def graph_for(self, precision: str, step: str | None = None) -> GraphSpec | None:
         """The graph that runs at a precision: its own, else for bf16 and fp16 the fp32 graph.
 
-        An engine can compute an fp32 graph in 16-bit arithmetic; int8 needs a quantised graph.
+        An engine can compute an fp32 graph in 16-bit arithmetic; int8 needs a quantised graph. In a package
+        of steps it is the graph of ``step``, by default of the last one.
         """
-        graphs: dict[str, GraphSpec] = {graph.precision: graph for graph in self.graphs}
+        step = self.steps[-1].name if self.steps and step is None else step
+        graphs: dict[str, GraphSpec] = {graph.precision: graph for graph in self.graphs if graph.step == step}
         if precision in ("bf16", "fp16"):
             return graphs.get(precision) or graphs.get("fp32")
         return graphs.get(precision)
+
+    def ends_of(self, graph: GraphSpec) -> Ends:
+        """Channels and (k, j, i) shape that a graph takes, and that it answers."""
+        for step in self.steps:
+            if step.name == graph.step:
+                return step.ends()
+        window = self.input.window.shape
+        return len(self.input.channels), window, self.output.classes, window
 
     @property
     def reference(self) -> str:

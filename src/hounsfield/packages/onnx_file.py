@@ -184,10 +184,9 @@ def _check_ends(graph: Any, spec: GraphSpec, manifest: Manifest) -> None:
                 fact=f"the manifest names the {what} {name!r}, the graph has {found}",
                 remedy=f"correct {what} in [[graphs]], or export a graph with one {what}",
             )
-    channels, classes = len(manifest.input.channels), manifest.output.classes
-    window = manifest.input.window.shape
-    _check_shape(inputs[0], "input", channels, "channels", window)
-    _check_shape(graph.output[0], "output", classes, "classes", window)
+    channels, shape, classes, answered = manifest.ends_of(spec)
+    _check_shape(inputs[0], "input", channels, "channels", shape)
+    _check_shape(graph.output[0], "output", classes, "classes", answered)
 
 
 def _check_shape(value: Any, what: str, count: int, of: str, window: tuple[int, int, int]) -> None:

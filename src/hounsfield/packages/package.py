@@ -54,15 +54,17 @@ class ModelPackage:
         own = [graph.precision for graph in self.manifest.graphs]
         return tuple(dict.fromkeys([*own, *(item.precision for item in self.manifest.evidence)]))
 
-    def graph(self, precision: Precision) -> GraphSpec:
+    def graph(self, precision: Precision, step: str | None = None) -> GraphSpec:
         """The graph that runs at a precision; bf16 and fp16 arithmetic may run the fp32 graph.
+
+        In a package of steps that of ``step``, by default of the last one.
 
         Raises
         ------
         PackageInvalid
             If there is none; the remedy lists those it has.
         """
-        graph = self.manifest.graph_for(precision)
+        graph = self.manifest.graph_for(precision, step)
         if graph is not None:
             return graph
         raise PackageInvalid(
@@ -71,9 +73,9 @@ class ModelPackage:
             path=self.root,
         )
 
-    def graph_path(self, precision: Precision) -> Path:
+    def graph_path(self, precision: Precision, step: str | None = None) -> Path:
         """The file of :meth:`graph`."""
-        return self.root / self.graph(precision).file
+        return self.root / self.graph(precision, step).file
 
     @property
     def weights_path(self) -> Path | None:

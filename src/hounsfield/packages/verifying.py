@@ -97,7 +97,8 @@ def _check_graphs(package: ModelPackage) -> dict[str, dict[str, str]]:
                 path=package.root / MANIFEST,
             )
         external = check_graph(package.root, spec, package.manifest, package.files)
-        used[spec.precision] = {name: package.files[name] for name in sorted({spec.file, *external})}
+        files = {name: package.files[name] for name in sorted({spec.file, *external})}
+        used[spec.precision] = {**used.get(spec.precision, {}), **files}
     return used
 
 

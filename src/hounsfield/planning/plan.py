@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 from hounsfield.errors import SettingsError
 from hounsfield.planning.units import format_bytes, format_seconds
 
-Mode = Literal["window", "whole"]
+Mode = Literal["window", "whole", "steps"]
 Accumulate = Literal["logits", "features"]
 Float = Literal["float32", "float16"]
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
@@ -36,7 +36,7 @@ class Plan:
         What computes, in which arithmetic, where (``cpu`` or ``cuda``).
     mode
         ``window`` slides the package's window; ``whole`` runs the exact equivalent of one pass
-        over the whole volume.
+        over the whole volume; ``steps`` runs the networks of a package of steps one after the other.
     window, overlap
         Shape (k, j, i) and fraction of the sliding window.
     batch, threads
@@ -159,13 +159,13 @@ class Plan:
         return cls(**{name: _checked(name, given[name]) for name in names})
 
     def __str__(self) -> str:
-        how = "sliding window" if self.mode == "window" else "whole volume in slabs"
+        how = {"window": "sliding window", "whole": "whole volume in slabs", "steps": "steps"}[self.mode]
         lines = [
             f"{how} with {self.engine}, {self.precision} on {self.device}, {self.threads} threads",
             f"  window {'×'.join(map(str, self.window))}, overlap {self.overlap:g}, batch {self.batch}, "
             f"slab of {self.slab_depth} slices",
             f"  blends {self.accumulate} in {self.accumulator}, head in blocks of {self.head_block} voxels"
-            if self.mode == "window"
+            if self.mode != "whole"
             else f"  keeps activations in {self.storage}, {format_bytes(self.spill_bytes)} of temporary disk space",
             f"  predicted: {format_bytes(self.host_peak_bytes)} of memory"
             + (f", {format_bytes(self.device_peak_bytes)} on the accelerator" if self.device_peak_bytes else "")

@@ -227,12 +227,15 @@ def _read_all(
 
 
 def graph_files(package: ModelPackage, precision: str) -> dict[str, str]:
-    """sha256 by path of the files of the graph that runs at a precision (bf16 may run the fp32 graph)."""
+    """sha256 by path of the files of the graphs that run at a precision (bf16 may run the fp32 graphs)."""
     from hounsfield.packages.onnx_file import check_graph
 
-    spec = package.graph(cast(Precision, precision))
-    external = check_graph(package.root, spec, package.manifest, package.files)
-    return {name: package.files[name] for name in sorted({spec.file, *external})}
+    used: set[str] = set()
+    steps: list[str | None] = [step.name for step in package.manifest.steps]
+    for step in steps or [None]:
+        spec = package.graph(cast(Precision, precision), step)
+        used |= {spec.file, *check_graph(package.root, spec, package.manifest, package.files)}
+    return {name: package.files[name] for name in sorted(used)}
 
 
 def _data_facts(data: Dataset, request: EvaluateRequest) -> EvaluatedOn:

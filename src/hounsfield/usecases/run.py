@@ -165,7 +165,8 @@ def _as_planned(request: RunRequest, package: ModelPackage) -> RunRequest:
         raise SettingsError(fact, "plan again with this package; its windows are part of what was proven")
     if choices.precision not in (Choices().precision, plan.precision):
         raise SettingsError(f"the plan is for {plan.precision}, not {choices.precision}", "leave --precision out")
-    made = replace(choices, precision=plan.precision, engine=plan.engine, mode=plan.mode, threads=plan.threads)
+    made = replace(choices, precision=plan.precision, engine=plan.engine, threads=plan.threads)
+    made = replace(made, mode="whole" if plan.mode == "whole" else "window")
     return replace(request, choices=made)
 
 

@@ -133,9 +133,14 @@ def infer_stage(
     prepared = _prepared(loaded.part, package, plan)
     room = _label_room(loaded.part, package) if plan is not None and plan.mapped else None
     before, began = time.process_time(), time.perf_counter()
-    network = (_whole if choices.mode == "whole" else _windows)(
-        prepared, package, choices, sessions, on_event, plan, room
-    )
+    if package.manifest.steps:
+        from hounsfield.usecases.stepping import infer_steps
+
+        network = infer_steps(prepared, package, choices, sessions, on_event, plan)
+    else:
+        network = (_whole if choices.mode == "whole" else _windows)(
+            prepared, package, choices, sessions, on_event, plan, room
+        )
     labels = clean_up(network.labels, package.manifest.output.clean_up)
     if loaded.region is not None:
         labels = loaded.region.put_back(labels, loaded.whole.geometry)
