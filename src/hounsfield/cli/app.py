@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from hounsfield.cli import dataset, models, package
+from hounsfield.cli import audit, dataset, jobs, models, package, routes
 from hounsfield.cli.demo import demo
 from hounsfield.cli.doctor import doctor
 from hounsfield.cli.evaluate import evaluate
@@ -20,6 +20,7 @@ from hounsfield.cli.import_model import import_model
 from hounsfield.cli.inspect import inspect
 from hounsfield.cli.plan import plan
 from hounsfield.cli.run import run
+from hounsfield.cli.serve import serve
 from hounsfield.cli.train import search, train
 from hounsfield.errors import HounsfieldError, InternalError, OutputError
 from hounsfield.version import __version__
@@ -50,12 +51,15 @@ def _root(
     """Options before the verb."""
 
 
-for _verb in (demo, inspect, plan, run, train, search, evaluate, doctor):
+for _verb in (demo, inspect, plan, run, train, search, evaluate, serve, doctor):
     app.command()(_verb)
 app.command(name="import")(import_model)
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(models.app, name="models")
 app.add_typer(package.app, name="package")
+app.add_typer(routes.app, name="routes")
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(audit.app, name="audit")
 
 
 def main() -> None:

@@ -1,0 +1,1 @@
+"""DICOM on the network: associations, C-STORE both ways, destinations and receipts."""

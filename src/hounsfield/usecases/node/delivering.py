@@ -1,0 +1,97 @@
+"""Delivering: each destination has a thread of its own, so that a slow or dead one holds up nobody."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from hounsfield.audit import AuditEvent
+from hounsfield.department import deliveries
+from hounsfield.department.deliveries import Due
+from hounsfield.network import store_scu, stow
+from hounsfield.network.destinations import Destination, Parcel, Receipt
+from hounsfield.usecases.node.opening import Node, log
+
+LOOK_SECONDS: Final = 0.5
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one look at a destination came to."""
+
+    delivered: int = 0
+    postponed: int = 0
+
+
+def deliver_due(node: Node, destination: Destination) -> Round:
+    """Send what is due for one destination; each receipt is in the database before the next is sent."""
+    with node.database.read() as connection:
+        due = deliveries.waiting_for(connection, destination.name)
+    if not due:
+        return Round()
+    good = [one for one in due if _unchanged(node, one)]
+    counts = {True: 0, False: len(due) - len(good)}
+    for one, receipt in zip(good, _send(node, destination, good), strict=True):
+        counts[receipt.delivered] += 1
+        with node.database.write() as connection:
+            if receipt.delivered:
+                deliveries.delivered(connection, one.id, receipt.status or 0, receipt.reason)
+            else:
+                wait = deliveries.postponed(connection, one, receipt.status, receipt.reason)
+                log("delivery-postponed", destination=destination.name, wait_s=round(wait), reason=receipt.reason)
+                if not wait:
+                    log("delivery-dead", destination=destination.name, delivery=one.id)
+    if counts[True]:
+        what = {
+            "destination": destination.name,
+            "instances": counts[True],
+            "jobs": sorted({one.job_id for one in good}),
+        }
+        node.audit(AuditEvent("instances-transferred", node.config.ae_title, what))
+    return Round(counts[True], counts[False])
+
+
+def _send(node: Node, destination: Destination, due: Sequence[Due]) -> Iterator[Receipt]:
+    parcels = [
+        Parcel(node.results / one.path, one.sop_class_uid, one.sop_instance_uid, one.transfer_syntax_uid) for one in due
+    ]
+    return (stow.post if destination.kind == "stow" else store_scu.send)(destination, parcels)
+
+
+def _unchanged(node: Node, due: Due) -> bool:
+    """Whether the file is still what the job wrote; anything else is never sent."""
+    try:
+        same = hashlib.sha256((node.results / due.path).read_bytes()).hexdigest() == due.sha256
+    except OSError:
+        same = False
+    if not same:
+        log("result-damaged", job=due.job_id)
+        with node.database.write() as connection:
+            deliveries.postponed(connection, due, None, "the stored result is missing or changed")
+    return same
+
+
+def deliver_all(node: Node, stopped: Callable[[], bool]) -> list[threading.Thread]:
+    """Start a thread for each destination of the configuration; they end when told to stop."""
+
+    def work(destination: Destination) -> None:
+        pause = threading.Event()
+        while not stopped():
+            try:
+                deliver_due(node, destination)
+            except SQLAlchemyError as error:
+                log("delivery-failed", destination=destination.name, fact=type(error).__name__)
+            pause.wait(LOOK_SECONDS)
+
+    threads = [
+        threading.Thread(target=work, args=(node.destination(one),), name=f"deliver-{one.name}", daemon=True)
+        for one in node.config.destinations
+    ]
+    for thread in threads:
+        thread.start()
+    return threads

@@ -1,0 +1,109 @@
+"""The DICOM node: receive what peers send, until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hounsfield.audit import AuditEvent
+from hounsfield.errors import SettingsError
+from hounsfield.network.acceptor import Acceptor
+from hounsfield.network.limits import NodeLimits
+from hounsfield.network.received import AssociationRecord, Rejection
+from hounsfield.network.store_scu import server_context
+from hounsfield.usecases.node.inbox import watch_inbox
+from hounsfield.usecases.node.keeping import Keeper
+from hounsfield.usecases.node.opening import Node, log
+
+_CALLING = Rejection(1, 1, 3, "calling AE title or address not on the list")
+_CALLED = Rejection(1, 1, 7, "called AE title is another")
+
+
+@dataclass(frozen=True)
+class Listening:
+    """The node is ready at this address."""
+
+    ae_title: str
+    host: str
+    port: int
+
+
+def listen(node: Node, on_ready: Callable[[Listening], None] | None = None) -> None:
+    """Receive until SIGTERM or SIGINT.
+
+    Raises
+    ------
+    SettingsError
+        If the port is taken or not allowed.
+    """
+    keeper = Keeper(node.database, node.files)
+    try:
+        asyncio.run(_listen(node, keeper, on_ready))
+    finally:
+        keeper.close()
+
+
+async def _listen(node: Node, keeper: Keeper, on_ready: Callable[[Listening], None] | None) -> None:
+    config, loop, stop = node.config, asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    tls = node.tls(config.tls)
+
+    def ended(record: AssociationRecord) -> None:
+        log("association", rejected=record.rejected, ended=record.ended, statuses=_shown(record))
+        loop.run_in_executor(None, node.audit, _event(record))
+
+    acceptor = Acceptor(
+        keep=keeper.keep,
+        incoming=node.files.incoming,
+        limits=limits_of(node),
+        admit=lambda calling, called, host: admit(node, calling, called, host),
+        on_end=ended,
+        tls=None if tls is None else server_context(tls),
+    )
+    try:
+        port = await acceptor.listen(config.host, config.port)
+    except OSError as error:
+        fact = f"port {config.port} cannot be listened on ({error.strerror})"
+        raise SettingsError(
+            fact, "choose another in node.toml, or stop what uses it", node.root / "node.toml"
+        ) from error
+    watcher = asyncio.create_task(watch_inbox(node, keeper)) if config.inbox else None
+    log("listening", host=config.host, port=port, tls=tls is not None)
+    if on_ready is not None:
+        on_ready(Listening(config.ae_title, config.host, port))
+    await stop.wait()
+    if watcher is not None:
+        watcher.cancel()
+    await acceptor.close()
+
+
+def limits_of(node: Node) -> NodeLimits:
+    """The limits of the configuration."""
+    return NodeLimits(**node.config.limits.model_dump())
+
+
+def admit(node: Node, calling: str, called: str, host: str) -> Rejection | None:
+    """Why a peer may have no association, by the node's list of peers and its own title."""
+    if not node.config.admits(calling, host):
+        return _CALLING
+    if called != node.config.ae_title and not node.config.any_called_ae:
+        return _CALLED
+    return None
+
+
+def _event(record: AssociationRecord) -> AuditEvent:
+    what = {"host": record.host, "called_ae": record.called_ae}
+    if record.rejected:
+        return AuditEvent("security-alert", record.calling_ae, {**what, "rejected": record.rejected}, 4)
+    if not record.statuses:
+        return AuditEvent("network-entry", record.calling_ae, {**what, "ended": record.ended})
+    failed = any(status != 0 for status in record.statuses)
+    facts = {**what, "ended": record.ended, "statuses": _shown(record)}
+    return AuditEvent("instances-transferred", record.calling_ae, facts, 4 if failed else 0)
+
+
+def _shown(record: AssociationRecord) -> dict[str, int]:
+    return {f"{status:04X}": count for status, count in sorted(record.statuses.items())}

@@ -1,0 +1,145 @@
+"""Opening a node's folder: its configuration, routes, database, files and audit trail.
+
+::
+
+    DATA/node.toml        configuration (optional)
+    DATA/routes.toml      routes (optional: without them nothing is run)
+    DATA/state.sqlite     the database, unless the configuration names PostgreSQL
+    DATA/instances/       what was received, by digest;   DATA/incoming/  what is being received
+    DATA/results/         what jobs wrote;                DATA/work/      what jobs are writing
+    DATA/inbox/           files put here are received;    DATA/refused/   those that were not taken
+    DATA/audit.jsonl      the audit trail
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hounsfield.audit import AuditEvent, Ledger
+from hounsfield.department.configuration import DestinationTable, NodeConfig, Tls, read_config
+from hounsfield.department.database import Database, open_database
+from hounsfield.department.files import InstanceFiles
+from hounsfield.department.routes import Route, read_routes
+from hounsfield.errors import HounsfieldError, SettingsError
+from hounsfield.network.destinations import Destination, TlsFiles
+from hounsfield.settings import load_settings
+
+
+@dataclass(frozen=True)
+class Node:
+    """An open node."""
+
+    root: Path
+    config: NodeConfig
+    database: Database
+    files: InstanceFiles
+    ledger: Ledger
+
+    @property
+    def results(self) -> Path:
+        """What jobs wrote."""
+        return self.root / "results"
+
+    @property
+    def work(self) -> Path:
+        """What jobs are writing."""
+        return self.root / "work"
+
+    @property
+    def inbox(self) -> Path:
+        """Files put here are received."""
+        return self.root / "inbox"
+
+    @property
+    def refused(self) -> Path:
+        """Files from the inbox that were not taken."""
+        return self.root / "refused"
+
+    def routes(self) -> tuple[Route, ...]:
+        """The routes as they stand in the file now.
+
+        Raises
+        ------
+        SettingsError
+            If the file is wrong, or names a destination that the configuration does not.
+        """
+        path = self.root / "routes.toml"
+        routes = read_routes(path)
+        known = {one.name for one in self.config.destinations}
+        for route in routes:
+            for name in route.destinations:
+                if name not in known:
+                    fact = f"route {route.name} sends to {name!r}, which is no destination"
+                    raise SettingsError(fact, "add it to node.toml, or correct the name", path)
+        return routes
+
+    def destination(self, table: DestinationTable) -> Destination:
+        """A destination as the network's room wants it."""
+        return Destination(
+            name=table.name,
+            kind=table.kind,
+            ae_title=table.ae_title or "",
+            host=table.host,
+            port=table.port,
+            url=table.url,
+            user=table.user,
+            password_file=None if table.password_file is None else self.root / table.password_file,
+            own_ae_title=self.config.ae_title,
+            timeout_s=table.timeout_s,
+            tls=self.tls(table.tls),
+        )
+
+    def tls(self, table: Tls | None) -> TlsFiles | None:
+        """Files of TLS; relative names are inside the node's folder."""
+        if table is None:
+            return None
+        certificate = None if table.certificate is None else self.root / table.certificate
+        key = None if table.key is None else self.root / table.key
+        return TlsFiles(self.root / table.authorities, certificate, key)
+
+    def audit(self, event: AuditEvent) -> None:
+        """Record an event; a trail that cannot be written is said in the log, and stops no receiving."""
+        try:
+            self.ledger.write(event)
+        except HounsfieldError as error:
+            log("audit-failed", fact=error.fact)
+
+    def close(self) -> None:
+        """Close the database."""
+        self.database.close()
+
+
+def default_root() -> Path:
+    """The node's folder when none is named."""
+    return load_settings().home / "node"
+
+
+def open_node(root: Path) -> Node:
+    """Open a node's folder, and make in it what is not there yet.
+
+    Raises
+    ------
+    SettingsError
+        If the configuration is wrong, or the folder or the database cannot be used.
+    """
+    os.umask(0o077)
+    root = root.absolute()
+    config = read_config(root / "node.toml")
+    files = InstanceFiles(root)
+    files.prepare()
+    for name in ("results", "work", "inbox", "refused"):
+        (root / name).mkdir(exist_ok=True, mode=0o700)
+    database = open_database(config.database or root / "state.sqlite")
+    return Node(root, config, database, files, Ledger(root / "audit.jsonl"))
+
+
+def log(event: str, **facts: Any) -> None:
+    """One line of JSON on standard error; callers give counts, states and our own words, never data of a person."""
+    line = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "event": event, **facts}
+    print(json.dumps(line), file=sys.stderr, flush=True)
