@@ -104,6 +104,23 @@ def test_annotators_give_the_reference_and_stand_beside_the_model(tmp_path: Path
     assert [case.segments[0].dice for case in result.cases] == pytest.approx(expected)
 
 
+def test_annotators_stand_beside_the_model_in_every_stratum(tmp_path: Path, package: ModelPackage) -> None:
+    table = make_dataset(tmp_path, 5, annotators=2)
+    request = EvaluateRequest(package.root, table, tmp_path / "out", strata=("sex",), minimum_patients=3, worst=0)
+    result = evaluate(request)
+    rows = {row.band: row for row in result.record.summary.agreement}
+    found = [array(tmp_path / f"image{n:02d}.nii.gz") > 50 for n in range(5)]
+    masks = [[array(tmp_path / f"label{n:02d}_{k}.nii.gz") > 0 for k in (1, 2)] for n in range(5)]
+    men = [np.mean([dice(found[n], mask) for mask in masks[n]]) for n in (0, 2, 4)]
+    assert rows["sex=M"].cases == 3
+    assert rows["sex=M"].agreement.with_model.mean == pytest.approx(np.mean(men))
+    assert rows["sex=M"].agreement.between.mean == pytest.approx(np.mean([dice(*masks[n]) for n in (0, 2, 4)]))
+    assert "sex=F" not in rows, "two patients get no figure"
+    stored = json.loads(result.outputs["evidence"].read_text())["scores"]
+    (score,) = [s for s in stored if s["metric"] == "Dice with annotators" and s["stratum"] == "sex=M"]
+    assert score["value"] == pytest.approx(np.mean(men))
+
+
 def test_two_packages_are_compared_on_the_same_cases(
     tmp_path: Path, package: ModelPackage, poorer: ModelPackage
 ) -> None:

@@ -209,7 +209,7 @@ def _scores(summary: SegmentationSummary, rules: ScoringRules) -> Iterator[dict[
     for agreed in summary.agreement:
         pair = (agreed.agreement.between, agreed.agreement.with_model)
         for name, interval in zip(("Dice between annotators", "Dice with annotators"), pair, strict=True):
-            yield _score(name, agreed.segment.number, agreed.band, interval, "1")
+            yield _score(name, agreed.segment.number, agreed.band[:64], interval, "1")
     for segment, strata in summary.strata:
         for stratum in strata.rows:
             yield _score(strata.metric, segment.number, f"{strata.column}={stratum.value}"[:64], stratum.interval, "1")

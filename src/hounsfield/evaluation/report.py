@@ -250,7 +250,7 @@ def _annotators(record: EvaluationRecord) -> str:
         bars.append(Bar(f"{name}: annotators", found.between.mean, found.between.low, found.between.high, "", INK))
         model = found.with_model
         bars.append(Bar(f"{name}: model", model.mean, model.low, model.high, f"n = {row.cases}", BLUE))
-    head = ("segment", "size", "cases", "annotator–annotator", "model–annotator", "difference", "p")
+    head = ("segment", "size or stratum", "cases", "annotator–annotator", "model–annotator", "difference", "p")
     return (
         "<section><h2>Annotators beside the model (Dice)</h2>"
         + table(head, rows, left=(1,))

@@ -13,7 +13,7 @@ from hounsfield.evaluation.comparison import Comparison, compare_paired, holm
 from hounsfield.evaluation.lesion_tables import LesionTable, lesion_table
 from hounsfield.evaluation.lesions import BAND_NAMES, size_band
 from hounsfield.evaluation.scoring import ScoredSegment, SegmentScores
-from hounsfield.evaluation.strata import MINIMUM_PATIENTS, GroupedValues, StrataTable, age_band, strata_table
+from hounsfield.evaluation.strata import MINIMUM_PATIENTS, UNKNOWN, GroupedValues, StrataTable, age_band, strata_table
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,10 @@ class Presence:
 
 @dataclass(frozen=True)
 class AgreementRow:
-    """Annotators with each other beside the model with them, in all or for one size band.
+    """Annotators with each other beside the model with them, in all, for one size band, or for one stratum.
 
-    The band is that of the ball with the volume of the reference segment.
+    The size band is that of the ball with the volume of the reference segment; a stratum is
+    named ``column=value``, and has a row only with the minimum number of patients.
     """
 
     segment: ScoredSegment
@@ -181,7 +182,9 @@ def summarise(
             for own in columns
             if own[0].segment.lesion
         ),
-        tuple(row for own in columns for row in _agreement(own, patients, seed)),
+        tuple(
+            row for place in range(len(segments)) for row in _agreement(cases, place, strata, seed, minimum_patients)
+        ),
         tuple(
             row
             for place in range(len(segments))
@@ -248,17 +251,33 @@ def _presence(scores: Sequence[SegmentScores], patients: Sequence[str], seed: in
     return Presence(scores[0].segment, rate(True), rate(False))
 
 
-def _agreement(scores: Sequence[SegmentScores], patients: Sequence[str], seed: int) -> list[AgreementRow]:
-    kept = [(one, one.agreement, who) for one, who in zip(scores, patients, strict=True) if one.agreement is not None]
-    bands = [None, *range(len(BAND_NAMES))] if scores[0].segment.lesion else [None]
-    rows = []
-    for band in bands:
-        own = [(agreement, who) for one, agreement, who in kept if band is None or _band(one) == band]
-        if own:
-            agreement = summarise_agreement([one for one, _ in own], [who for _, who in own], seed)
-            name = "all" if band is None else BAND_NAMES[band]
-            rows.append(AgreementRow(scores[0].segment, name, len(own), agreement))
-    return rows
+def _agreement(
+    cases: Sequence[ScoredCase], place: int, strata: Sequence[str], seed: int, minimum: int
+) -> list[AgreementRow]:
+    """Rows for all cases with several annotators, for the size bands of lesions, and for the strata."""
+    kept = [case for case in cases if case.segments[place].agreement is not None]
+    if not kept:
+        return []
+    groups: list[tuple[str, list[ScoredCase]]] = [("all", kept)]
+    if kept[0].segments[place].segment.lesion:
+        bands = [_band(case.segments[place]) for case in kept]
+        groups += [(name, _chosen(kept, bands, number)) for number, name in enumerate(BAND_NAMES)]
+    for column in strata:
+        values = [value.strip() or UNKNOWN for value in groups_of(kept, column)]
+        named = [(f"{column}={value}", _chosen(kept, values, value)) for value in sorted(set(values))]
+        groups += [(name, own) for name, own in named if len({case.patient_id for case in own}) >= minimum]
+    return [_agreement_row(name, own, place, seed) for name, own in groups if own]
+
+
+def _chosen(cases: Sequence[ScoredCase], keys: Sequence[object], wanted: object) -> list[ScoredCase]:
+    return [case for case, key in zip(cases, keys, strict=True) if key == wanted]
+
+
+def _agreement_row(name: str, cases: Sequence[ScoredCase], place: int, seed: int) -> AgreementRow:
+    scores = [case.segments[place] for case in cases]
+    pairs = [one.agreement for one in scores if one.agreement is not None]
+    agreement = summarise_agreement(pairs, [case.patient_id for case in cases], seed)
+    return AgreementRow(scores[0].segment, name, len(pairs), agreement)
 
 
 def _band(scores: SegmentScores) -> int:
