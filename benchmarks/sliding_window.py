@@ -1,14 +1,18 @@
-"""Sliding window: hounsfield against MONAI's SlidingWindowInferer + argmax, same weights, same windows.
+"""Sliding window: hounsfield against MONAI's SlidingWindowInferer and nnU-Net's predictor, same weights.
 
-Each contestant runs in a process of its own on the same synthetic scan. Reported per run: wall
-seconds, processor seconds (on a shared machine the steadier figure), peak resident memory, and
-how many labels differ from MONAI's in fp32. Weights are random, which is the worst case for
-agreement: many voxels are near a tie.
+Each contestant runs in a process of its own on the same synthetic scan, interleaved. Reported per
+run: wall seconds from the loaded network to labels, processor seconds, peak resident memory,
+and how many labels equal those of the rival with the same window positions (MONAI's stride, or
+nnU-Net's even spread: ``--positions``). Weights are random, which is the worst case for
+agreement: many voxels are near a tie. ``network-*`` is the network alone on as many windows,
+``limit`` its multiplications at the best rate of matrix products measured here.
 
-    python benchmarks/sliding_window.py --network unet --shape 200 512 512 --repeats 3
+    python benchmarks/sliding_window.py --network unet --shape 200 512 512 --repeats 3 --save
     python benchmarks/sliding_window.py --network plain --classes 118 --contestants hounsfield-bf16
+    python benchmarks/sliding_window.py --nnunet-python ENVIRONMENT/bin/python --positions even ...
 
-Needs the extras ``train`` and ``ort``.
+Needs the extras ``train`` and ``ort``; nnU-Net's predictor an environment with ``nnunetv2`` and
+``monai``, and without torchvision.
 """
 
 from __future__ import annotations
@@ -28,7 +32,16 @@ from pathlib import Path
 import numpy as np
 
 WINDOW = (96, 96, 96)
-CONTESTANTS = ("monai-fp32", "hounsfield-fp32", "hounsfield-bf16", "onnxruntime-fp32")
+CONTESTANTS = (
+    "monai-fp32",
+    "nnunet-fp32",
+    "hounsfield-fp32",
+    "hounsfield-bf16",
+    "network-fp32",
+    "network-bf16",
+    "onnxruntime-fp32",
+)
+RESULTS = Path(__file__).parent / "results"
 
 
 def build(network: str, classes: int):
@@ -93,6 +106,70 @@ def run_monai(args: argparse.Namespace, scan: Path) -> np.ndarray:
         return scores.argmax(dim=1)[0].numpy().astype(np.uint8)
 
 
+def run_nnunet(args: argparse.Namespace, scan: Path) -> np.ndarray:
+    """nnU-Net's predictor, then argmax, as its export does when nothing was resampled."""
+    from types import SimpleNamespace
+
+    import torch
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+    image = np.load(scan)
+    values = ((image - np.float64(args.mean)) / args.std).astype(np.float32)
+    del image
+    predictor = nnUNetPredictor(
+        tile_step_size=1 - args.overlap,
+        use_mirroring=False,
+        perform_everything_on_device=False,
+        device=torch.device("cpu"),
+        allow_tqdm=False,
+    )
+    predictor.network = build(args.network, args.classes)
+    predictor.configuration_manager = SimpleNamespace(patch_size=WINDOW)
+    predictor.label_manager = SimpleNamespace(num_segmentation_heads=args.classes)
+    with torch.inference_mode():
+        args.began = time.perf_counter()
+        logits = predictor.predict_sliding_window_return_logits(torch.from_numpy(values)[None])
+        return logits.argmax(0).numpy().astype(np.uint8)
+
+
+def run_network(args: argparse.Namespace, scan: Path) -> None:
+    """The network alone, once per window."""
+    from hounsfield.inference import LoadSettings, OnnxGraph, engine
+    from hounsfield.inference.windows import WindowGrid
+    from hounsfield.packages.manifest import WindowSpec
+    from hounsfield.planning import read_cost
+
+    graph = scan.parent / f"{args.network}-{args.classes}.onnx"
+    precision = args.one.rpartition("-")[2]
+    session = engine("openvino").load(OnnxGraph(graph), LoadSettings(precision, WINDOW, requests=1))
+    spec = WindowSpec.model_validate({"shape": WINDOW, "overlap": args.overlap, "positions": args.positions})
+    count = WindowGrid.over(tuple(args.shape), spec).count
+    values = np.random.default_rng(0).normal(size=(1, 1, *WINDOW)).astype(np.float32)
+    rate = best_rate(precision)
+    session.infer(values)
+    args.began = time.perf_counter()
+    for _ in range(count):
+        session.infer(values)
+    seconds = time.perf_counter() - args.began
+    operations = read_cost(graph, WINDOW).operations * count
+    args.parts = {"windows": count, "operations_per_second": operations / seconds, "best_rate": rate}
+    args.parts["limit"] = operations / rate
+
+
+def best_rate(precision: str) -> float:
+    """Multiplications and additions a second of large matrix products."""
+    import torch
+
+    kind = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+    a, b = torch.randn(4096, 4096).to(kind), torch.randn(4096, 4096).to(kind)
+    best = float("inf")
+    for _ in range(5):
+        began = time.perf_counter()
+        a @ b
+        best = min(best, time.perf_counter() - began)
+    return 2 * 4096**3 / best
+
+
 def run_hounsfield(args: argparse.Namespace, scan: Path) -> np.ndarray:
     """The streaming window of this package, labels into a mapped file."""
     from hounsfield.inference import LoadSettings, OnnxGraph, RunSettings, decision, engine, load_network, segment
@@ -101,7 +178,7 @@ def run_hounsfield(args: argparse.Namespace, scan: Path) -> np.ndarray:
     from hounsfield.volume import Geometry, Volume
 
     name = "openvino" if args.one.startswith("hounsfield") else "onnxruntime"
-    window = {"shape": WINDOW, "overlap": args.overlap, "positions": "stride"}
+    window = {"shape": WINDOW, "overlap": args.overlap, "positions": args.positions}
     intensity = [{"step": "standardise", "mean": args.mean, "std": args.std}]
     table = {"channels": [{"name": "ct", "modality": "CT"}], "window": window, "intensity": intensity}
     spec = InputSpec.model_validate(table)
@@ -124,7 +201,9 @@ def child(args: argparse.Namespace) -> None:
     """One contestant: run, save labels, say what it took."""
     scan = Path(args.folder) / "scan.npy"
     args.parts = {}
-    labels = run_monai(args, scan) if args.one == "monai-fp32" else run_hounsfield(args, scan)
+    rivals = {"monai-fp32": run_monai, "nnunet-fp32": run_nnunet}
+    run = rivals.get(args.one, run_network if args.one.startswith("network") else run_hounsfield)
+    labels = run(args, scan)
     seconds = time.perf_counter() - args.began
     used = resource.getrusage(resource.RUSAGE_SELF)
     status = Path("/proc/self/status").read_text()
@@ -134,7 +213,8 @@ def child(args: argparse.Namespace) -> None:
         "peak_mb": int(status.split("VmHWM:")[1].split()[0]) / 1024,
         "parts": args.parts,
     }
-    np.save(Path(args.folder) / f"{args.one}.npy", labels)
+    if labels is not None:
+        np.save(Path(args.folder) / f"{args.one}.npy", labels)
     print(json.dumps(facts))
 
 
@@ -147,28 +227,83 @@ def parent(args: argparse.Namespace) -> dict[str, dict[str, object]]:
         runs: dict[str, list[dict[str, object]]] = {name: [] for name in args.contestants}
         for _ in range(args.repeats):
             for name in args.contestants:
-                command = [sys.executable, __file__, *sys.argv[1:], "--folder", folder, "--one", name]
+                python = args.nnunet_python if name == "nnunet-fp32" else sys.executable
+                command = [python, __file__, *sys.argv[1:], "--folder", folder, "--one", name]
                 done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ})
                 if done.returncode:
                     sys.exit(done.stderr)
                 runs[name].append(json.loads(done.stdout.splitlines()[-1]))
                 print(name, runs[name][-1], file=sys.stderr)
-        return {name: summary(name, each, path) for name, each in runs.items()}
+        rival = "monai-fp32" if args.positions == "stride" else "nnunet-fp32"
+        return {name: summary(each, path / f"{rival}.npy", path / f"{name}.npy") for name, each in runs.items()}
 
 
-def summary(name: str, runs: list[dict[str, object]], folder: Path) -> dict[str, object]:
-    """Medians, and agreement with MONAI where it ran."""
+def summary(runs: list[dict[str, object]], reference: Path, labels: Path) -> dict[str, object]:
+    """Medians, and agreement with the rival of the same window positions where it ran."""
     out: dict[str, object] = {
         key: round(statistics.median(float(run[key]) for run in runs), 2)  # type: ignore[arg-type]
         for key in ("seconds", "processor_seconds", "peak_mb")
     }
     out["parts"] = runs[-1]["parts"]
-    reference = folder / "monai-fp32.npy"
-    if reference.exists():
-        pairs = zip(np.load(reference, mmap_mode="r"), np.load(folder / f"{name}.npy", mmap_mode="r"), strict=True)
+    if reference.exists() and labels.exists():
+        pairs = zip(np.load(reference, mmap_mode="r"), np.load(labels, mmap_mode="r"), strict=True)
         differing = sum(int(np.count_nonzero(a != b)) for a, b in pairs)
         out["labels_equal"] = 1 - differing / np.load(reference, mmap_mode="r").size
     return out
+
+
+def save(args: argparse.Namespace, results: dict[str, dict[str, object]]) -> None:
+    """Add the run to the results file, in the place of an earlier one of the same case, and write the page."""
+    path = RESULTS / "sliding_window.json"
+    cases = json.loads(path.read_text()) if path.exists() else []
+    case = {name: getattr(args, name) for name in ("network", "classes", "shape", "overlap", "positions")}
+    case |= {name: getattr(args, name) for name in ("accumulator", "requests")}
+    cases = [each for each in cases if each["case"] != case]
+    machine = f"{processor()}, {os.cpu_count()} cores, Python {sys.version.split()[0]}"
+    cases.append({"case": case, "repeats": args.repeats, "machine": machine, "results": results})
+    path.write_text(json.dumps(cases, indent=1) + "\n")
+    (RESULTS / "sliding_window.md").write_text(page(cases))
+
+
+def processor() -> str:
+    """The processor's name."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), "unknown")
+
+
+def page(cases: list[dict[str, object]]) -> str:
+    """All cases as a table."""
+    lines = [
+        "# Sliding window to labels",
+        "",
+        "Made by `python benchmarks/sliding_window.py --save`; its page says how.",
+        "",
+    ]
+    for each in cases:
+        case, results = each["case"], each["results"]
+        shape = " x ".join(str(n) for n in case["shape"])
+        lines += [
+            f"## {case['network']}, {case['classes']} classes, {shape}, windows 96^3, overlap {case['overlap']}, "
+            f"positions {case['positions']}",
+            "",
+            f"Medians of {each['repeats']} interleaved runs. {each['machine']}.",
+            "",
+            "|how|s|times faster|processor s|peak MB|labels equal|of which blending, deciding s|limit s|",
+            "|---|---|---|---|---|---|---|---|",
+        ]
+        rival = results.get("monai-fp32") or results.get("nnunet-fp32")
+        for name, facts in results.items():
+            parts = facts["parts"]
+            ratio = f"{rival['seconds'] / facts['seconds']:.2f}" if rival else ""
+            equal = f"{facts['labels_equal']:.6f}" if "labels_equal" in facts else ""
+            blend = f"{parts['blend']:.1f}" if "blend" in parts else ""
+            limit = f"{parts['limit']:.1f}" if "limit" in parts else ""
+            lines.append(
+                f"|{name}|{facts['seconds']}|{ratio}|{facts['processor_seconds']}|{facts['peak_mb']:.0f}"
+                f"|{equal}|{blend}|{limit}|"
+            )
+        lines.append("")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -184,7 +319,11 @@ def main() -> None:
     parser.add_argument("--accumulator", choices=("float32", "float16"), default="float32")
     parser.add_argument("--head-block", type=int, default=8192)
     parser.add_argument("--repeats", type=int, default=1)
-    parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, default=CONTESTANTS[:3])
+    default = ("monai-fp32", "hounsfield-fp32", "hounsfield-bf16")
+    parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, default=default)
+    parser.add_argument("--positions", choices=("stride", "even"), default="stride")
+    parser.add_argument("--nnunet-python", default=None, help="python of an environment with nnunetv2 and monai")
+    parser.add_argument("--save", action="store_true", help="add to benchmarks/results")
     parser.add_argument("--folder", default=None, help="where temporary files go")
     parser.add_argument("--one", choices=CONTESTANTS, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -197,6 +336,8 @@ def main() -> None:
         print(f"{name:18} {facts['seconds']:8} s {facts['processor_seconds']:8} cpu s {facts['peak_mb']:8} MB", end=" ")
         print(facts.get("labels_equal", ""))
     print(json.dumps(results, indent=1))
+    if args.save:
+        save(args, results)
 
 
 if __name__ == "__main__":
