@@ -7,6 +7,7 @@ convolutions and matrix products, layer by layer.
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
@@ -24,6 +25,7 @@ _INSTALL = "pip install openvino"
 _HINTS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}
 _READ: dict[str, Precision] = {"f32": "fp32", "bf16": "bf16", "f16": "fp16", "i8": "int8", "u8": "int8"}
 _HEAVY = ("Convolution", "Deconvolution", "FullyConnected", "MatMul")
+_LARGE_BYTES = 64 * 2**20
 _EXACTNESS: tuple[Precision, ...] = ("fp32", "fp16", "bf16", "int8")
 
 
@@ -130,8 +132,13 @@ class OpenVinoSession:
         raise EngineError("OpenVINO gave no answer", "report this")
 
     def stream(self, batches: Iterable[Floats]) -> Iterator[Floats]:
-        """Answers in order; while one is used by the caller the next is computed."""
-        while len(self._requests) < max(1, self.settings.requests):
+        """Answers in order; while one is used by the caller the next is computed.
+
+        Answers of more than 64 MiB are made one at a time: a second one would cost more memory than
+        overlapping is worth, as networks that answer so much take long over it.
+        """
+        large = math.prod(self.compiled.output(0).shape) * 4 > _LARGE_BYTES
+        while len(self._requests) < (1 if large else max(1, self.settings.requests)):
             self._requests.append(self.compiled.create_infer_request())
         free, running = list(self._requests), deque[tuple[Any, int]]()
         try:
