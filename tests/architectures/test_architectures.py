@@ -44,10 +44,20 @@ TINY: dict[str, tuple[dict[str, Any], tuple[int, int, int], tuple[int, int, int]
         (16, 16, 16),
         (8, 24, 16),
     ),
+    "monai-unet": (
+        {"channels_in": 1, "channels_out": 3, "filters": [4, 8], "strides": [2], "units": 1},
+        (16, 16, 16),
+        (8, 24, 16),
+    ),
     "nodule-detector": ({"channels_in": 1, "channels_out": 1, "filters": [4, 8, 8, 8]}, (16, 16, 16), (24, 16, 32)),
     "plain-unet": ({"channels_in": 1, "channels_out": 3, "filters": [4, 8, 8]}, (16, 16, 16), (8, 24, 16)),
     "residual-encoder-unet": (
         {"channels_in": 2, "channels_out": 3, "filters": [4, 8, 8], "units": [1, 2, 2]},
+        (16, 16, 16),
+        (8, 24, 16),
+    ),
+    "segresnet": (
+        {"channels_in": 1, "channels_out": 3, "filters": 8, "blocks_down": [1, 1], "blocks_up": [1]},
         (16, 16, 16),
         (8, 24, 16),
     ),

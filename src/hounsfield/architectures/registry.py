@@ -15,6 +15,7 @@ from hounsfield.architectures.densenet import densenet121
 from hounsfield.architectures.fusion import fusion
 from hounsfield.architectures.hippodeep import hippodeep
 from hounsfield.architectures.meshnet import meshnet
+from hounsfield.architectures.monai_networks import monai_unet, segresnet
 from hounsfield.architectures.nodule_detector import nodule_detector
 from hounsfield.architectures.plain_unet import plain_unet
 from hounsfield.architectures.residual_unet import attention_unet, residual_encoder_unet
@@ -62,9 +63,11 @@ _LIST: dict[str, Architecture] = {
     "fusion": Architecture(fusion, "classes", inputs=("image", "record"), blocks=_OWN),
     "hippodeep": Architecture(hippodeep, "voxels", fixed_window=True),
     "meshnet": Architecture(meshnet, "voxels"),
+    "monai-unet": Architecture(monai_unet, "voxels"),
     "nodule-detector": Architecture(nodule_detector, "peaks", blocks=_OWN),
     "plain-unet": Architecture(plain_unet, "voxels", blocks=_DYNAMIC_UNET),
     "residual-encoder-unet": Architecture(residual_encoder_unet, "voxels", blocks=_OWN),
+    "segresnet": Architecture(segresnet, "voxels", blocks=("ResBlock",)),
     "swin-unetr": Architecture(swin_unetr, "voxels", fixed_window=True, blocks=_SWIN),
     "unetr": Architecture(unetr, "voxels", fixed_window=True, blocks=_UNETR),
     "vit-classifier": Architecture(vit_classifier, "classes", fixed_window=True, blocks=("TransformerBlock",)),

@@ -16,6 +16,12 @@ from hounsfield.importing.draft import Draft
 
 #: Name of each format, and the module that reads it.
 FORMATS = {
+    "programs": "hounsfield.importing.formats.programs",
+    "hippodeep": "hounsfield.importing.formats.hippodeep",
+    "lwnet": "hounsfield.importing.formats.lwnet",
+    "meshnet": "hounsfield.importing.formats.meshnet",
+    "monai": "hounsfield.importing.formats.monai_bundle",
+    "onnx": "hounsfield.importing.formats.onnx_model",
     "pytorch": "hounsfield.importing.formats.pytorch",
 }
 

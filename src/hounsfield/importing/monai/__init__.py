@@ -1,0 +1,1 @@
+"""MONAI bundles read statically: configurations as data, an allow-list of networks and transforms."""
