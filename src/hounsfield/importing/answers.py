@@ -138,7 +138,7 @@ def _merged(given: Any, template: Any) -> Any:
             for key in keys
         }
     if _tables(template) and _tables(given) and len(given) <= len(template):
-        short = [{}] * (len(template) - len(given))
+        short: list[dict[str, Any]] = [{}] * (len(template) - len(given))
         return [_merged(mine, theirs) for mine, theirs in zip([*given, *short], template, strict=True)]
     return given
 

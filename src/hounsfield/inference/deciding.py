@@ -26,12 +26,13 @@ class Decision:
     rule
         ``"highest"``: channel c means label c, the highest score wins, on a tie the lower label.
         ``"above"``: channel c means label c + 1 (no background channel); the label whose score
-        exceeds ``threshold`` the most wins, 0 where none does.
+        exceeds ``threshold`` the most wins, 0 where none does. ``"last"``: as ``"above"``, but the
+        highest label that exceeds the threshold wins.
     threshold
         In the units of the scores: for a sigmoid the logit of the manifest's threshold.
     """
 
-    rule: Literal["highest", "above"]
+    rule: Literal["highest", "above", "last"]
     threshold: float = 0.0
 
 
@@ -59,7 +60,8 @@ def decision(output: OutputSpec, classes: int) -> Decision:
     if output.activation == "none":
         return Decision("above", output.threshold)
     t = output.threshold
-    return Decision("above", math.log(t / (1 - t)) if 0 < t < 1 else math.copysign(math.inf, t - 0.5))
+    rule: Literal["above", "last"] = "last" if output.winner == "last" else "above"
+    return Decision(rule, math.log(t / (1 - t)) if 0 < t < 1 else math.copysign(math.inf, t - 0.5))
 
 
 class Decider:
@@ -83,7 +85,7 @@ class Decider:
     def weighted(self) -> bool:
         """Whether labels depend on the weights even where every window was run."""
         threshold = self.rule.threshold
-        return self.head is not None or (self.rule.rule == "above" and threshold not in (0.0, -math.inf))
+        return self.head is not None or (self.rule.rule != "highest" and threshold not in (0.0, -math.inf))
 
     def labels(self, sums: NDArray[np.float32], weights: NDArray[np.float32] | None, dtype: Any) -> NDArray[Any]:
         """Labels (...) of blended answers (channels, ...) float32 and their weights (...).
@@ -98,12 +100,24 @@ class Decider:
             scores = apply_head(self.head, flat).T.reshape(-1, *sums.shape[1:])
         else:
             scores = sums
+        if self.rule.rule == "last":
+            return self._last(scores, weights, dtype)
         labels, best = highest(scores, dtype)
         if self.rule.rule == "above":
             labels += 1
             if self.rule.threshold != -math.inf:  # at threshold 0 every score is above
                 limit = np.float32(self.rule.threshold)
                 labels[~(best > (limit if weights is None else limit * weights))] = 0
+        if weights is not None and weights.min() <= 0:
+            labels[weights <= 0] = 0
+        return labels
+
+    def _last(self, scores: NDArray[np.float32], weights: NDArray[np.float32] | None, dtype: Any) -> NDArray[Any]:
+        """The last label whose score exceeds the threshold (times the weight), 0 where none does."""
+        limit = np.float32(self.rule.threshold)
+        labels = np.zeros(scores.shape[1:], dtype)
+        for channel, score in enumerate(scores):
+            labels[score > (limit if weights is None else limit * weights)] = channel + 1
         if weights is not None and weights.min() <= 0:
             labels[weights <= 0] = 0
         return labels

@@ -12,7 +12,7 @@ from hounsfield.inference.blended import Sums
 from hounsfield.inference.deciding import Decider
 from hounsfield.inference.host import Arrays
 from hounsfield.inference.windows import WindowGrid
-from hounsfield.preparing.interpolation import Taps, linear_taps
+from hounsfield.preparing.interpolation import Interpolation, Taps, linear_taps, nearest_taps
 from hounsfield.volume import Shape
 
 
@@ -38,9 +38,10 @@ class AxisMap:
     taps: Taps | None
 
     @classmethod
-    def between(cls, inner: int, before: int, outer: int) -> AxisMap:
-        """The map of an axis of ``inner`` network voxels and ``outer`` scan voxels."""
-        return cls(inner, before, outer, None if inner == outer else linear_taps(inner, outer))
+    def between(cls, inner: int, before: int, outer: int, kind: Interpolation = "linear") -> AxisMap:
+        """The map of an axis of ``inner`` network voxels and ``outer`` scan voxels, linear or nearest."""
+        taps = linear_taps if kind == "linear" else nearest_taps
+        return cls(inner, before, outer, None if inner == outer else taps(inner, outer))
 
     @property
     def halo(self) -> int:

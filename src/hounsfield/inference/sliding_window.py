@@ -168,11 +168,14 @@ class _Run:
         self._order = walk_order(prepared.shape, settings.axis)
         self._grid = WindowGrid.over(prepared.shape, window).turned(self._order)
         self._labels = np.zeros(prepared.source.shape, np.uint8) if out is None else _checked(out, prepared)
+        if prepared.crop is not None and layers is None:
+            self._labels[...] = 0
         self._head, self._rule = head, rule
         self._back = np.argsort(self._order)
         outer = prepared.oriented.shape
         maps = [
-            AxisMap.between(prepared.shape[a], b, outer[a]) for a, b in zip(self._order, self._grid.before, strict=True)
+            AxisMap.between(prepared.shape[a], b, outer[a], prepared.kinds_back[a])
+            for a, b in zip(self._order, self._grid.before, strict=True)
         ]
         self._maps = (maps[0], maps[1], maps[2])
         view = source_view(self._labels, prepared).transpose(self._order)

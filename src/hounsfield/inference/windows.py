@@ -17,6 +17,7 @@ from hounsfield.volume import Shape
 Positions = Literal["even", "stride"]
 
 _LEAST_WEIGHT = 1e-3
+_HALF_MIDDLE = 10
 
 
 def starts(n: int, window: int, overlap: float, positions: Positions) -> tuple[int, ...]:
@@ -42,10 +43,13 @@ def importance(spec: WindowSpec) -> NDArray[np.float32]:
     """Weight of each voxel of a window, (k, j, i) float32, 1 in the middle.
 
     A Gaussian about the middle with standard deviation ``sigma * shape`` per axis, never below
-    0.001, as MONAI weighs; all ones for constant blending.
+    0.001, as MONAI weighs; all ones for constant blending. ``"gaussian-half"`` is nnU-Net's
+    (``compute_gaussian``): 10 in the middle, rounded to float16, zeros raised to the smallest other value.
     """
     if spec.blending == "constant":
         return np.ones(spec.shape, np.float32)
+    if spec.blending == "gaussian-half":
+        return _half_gaussian(spec)
     weight = np.ones((1, 1, 1), np.float32)
     for axis, n in enumerate(spec.shape):
         at = np.arange(n, dtype=np.float32) - np.float32((n - 1) / 2)
@@ -53,6 +57,18 @@ def importance(spec: WindowSpec) -> NDArray[np.float32]:
         weight = weight * line.reshape([-1 if other == axis else 1 for other in range(3)])
     least = max(float(weight.min()), _LEAST_WEIGHT)
     return np.ascontiguousarray(np.maximum(weight, np.float32(least)), dtype=np.float32)
+
+
+def _half_gaussian(spec: WindowSpec) -> NDArray[np.float32]:
+    from scipy.ndimage import gaussian_filter
+
+    point = np.zeros(spec.shape)
+    point[tuple(n // 2 for n in spec.shape)] = 1
+    weight = gaussian_filter(point, [n * spec.sigma for n in spec.shape], mode="constant", cval=0)
+    half = (weight * (_HALF_MIDDLE / weight.max())).astype(np.float16)
+    half[half == 0] = half[half > 0].min()
+    whole: NDArray[np.float32] = half.astype(np.float32)
+    return whole
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
 Text = Annotated[str, Field(min_length=1, max_length=4000)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1, le=65535)]
 
@@ -47,14 +48,6 @@ class Licence(_Table):
     weights: Text
     data: Text
     attribution: str = ""
-
-
-class Channel(_Table):
-    """One image channel: its modality, and what its numbers must mean."""
-
-    name: Name
-    modality: Annotated[str, Field(pattern=r"^[A-Z]{2,16}$")]
-    quantity: Quantity = Quantity.ARBITRARY
 
 
 class Clip(_Table):
@@ -115,30 +108,64 @@ IntensityStep = Annotated[
 ]
 
 
+class Channel(_Table):
+    """One image channel: its modality, and what its numbers must mean.
+
+    ``intensity`` replaces the steps of ``[input]`` for this channel. With ``outline`` the voxels outside
+    the filled outline of the non-zero voxels (of all channels together) count as padding: they take no
+    part in statistics, and the network sees 0 there (nnU-Net's ``use_mask_for_norm``).
+    """
+
+    name: Name
+    modality: Annotated[str, Field(pattern=r"^[A-Z]{2,16}$")]
+    quantity: Quantity = Quantity.ARBITRARY
+    intensity: tuple[IntensityStep, ...] | None = None
+    outline: bool = False
+
+
 class WindowSpec(_Table):
     """The sliding window. Positions are part of the package: results depend on them.
 
     ``positions``: ``"even"`` spreads the windows evenly (nnU-Net's rule), ``"stride"`` steps
     by ``shape * (1 - overlap)`` and moves the last one back (MONAI's rule). ``"gaussian"``
-    blending weighs by a Gaussian with standard deviation ``sigma * shape``.
+    blending weighs by a Gaussian with standard deviation ``sigma * shape``; ``"gaussian-half"`` is
+    nnU-Net's: centred on voxel ``shape // 2``, kept as float16, nowhere 0.
     """
 
     shape: tuple[Count, Count, Count]
     overlap: Annotated[float, Field(ge=0, lt=1)] = 0.5
     positions: Literal["even", "stride"] = "even"
-    blending: Literal["gaussian", "constant"] = "gaussian"
+    blending: Literal["gaussian", "constant", "gaussian-half"] = "gaussian"
     sigma: Positive = 0.125
     pad_value: Finite = 0.0
     skip_below: Finite | None = None
 
 
 class InputSpec(_Table):
-    """What the network is given; spacings and shapes in the order (k, j, i)."""
+    """What the network is given; spacings and shapes in the order (k, j, i).
+
+    ``spacing_mm`` 0 keeps the scan's own along that axis. ``crop = "non-zero"`` cuts the scan to the box
+    of its non-zero voxels before anything is measured. ``interpolation``: ``"cubic"`` mirrors at the
+    borders (SimpleITK), ``"cubic-edge"`` holds the border's value and clips to the input's range
+    (scikit-image, nnU-Net). Where the largest spacing of the scan, else of the network, is more
+    than ``separate_above`` times its smallest, that one axis is interpolated by the nearest voxel
+    and the other two slice by slice, on the way in and back (nnU-Net's ``separate_z``). ``padding``:
+    voxels without measurement are seen as the window's ``pad_value``, or as the lowest value that the
+    first intensity step leaves.
+
+    ``fit`` brings the whole scan to the window's shape, whatever its spacing (projections), with
+    ``interpolation = "area"`` as a mean over what falls on a voxel. With ``point`` only the surroundings of
+    a given point are read; ``times`` says how a sequence is read; ``record`` are numbers beside the scan.
+    """
 
     channels: Annotated[tuple[Channel, ...], Field(min_length=1, max_length=16)]
     orientation: str = "LPS"
-    spacing_mm: tuple[Positive, Positive, Positive] | None = None
-    interpolation: Literal["linear", "cubic"] = "linear"
+    spacing_mm: tuple[NotNegative, NotNegative, NotNegative] | None = None
+    interpolation: Literal["linear", "cubic", "cubic-edge", "area"] = "linear"
+    fit: bool = False
+    separate_above: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None
+    crop: Literal["none", "non-zero"] = "none"
+    padding: Literal["pad-value", "lowest"] = "pad-value"
     intensity: tuple[IntensityStep, ...] = ()
     window: WindowSpec
 
@@ -150,6 +177,23 @@ class InputSpec(_Table):
         except GeometryRefused as error:
             raise ValueError(f"{error.fact}, {error.remedy}") from error
         return code.upper()
+
+    @model_validator(mode="after")
+    def _lowest_known(self) -> InputSpec:
+        clipped = [bool(steps) and isinstance(steps[0], Clip) for steps in self.steps_of_channels]
+        if self.padding == "lowest" and not all(clipped):
+            raise ValueError('padding = "lowest" needs "clip" as the first intensity step')
+        return self
+
+    @property
+    def steps_of_channels(self) -> tuple[tuple[IntensityStep, ...], ...]:
+        """The intensity steps of each channel."""
+        return tuple(self.intensity if one.intensity is None else one.intensity for one in self.channels)
+
+    @property
+    def reads_outline(self) -> bool:
+        """Whether non-zero voxels are looked for."""
+        return self.crop != "none" or any(channel.outline for channel in self.channels)
 
 
 class Allowed(_Table):
@@ -231,10 +275,15 @@ CleanUp = Annotated[KeepLargest | RemoveSmall, Field(discriminator="step")]
 
 
 class OutputSpec(_Table):
-    """What comes out of the network, and what it means."""
+    """What comes out of the network, and what it means.
+
+    ``winner`` is for ``sigmoid``: where several segments are above the threshold, the ``"highest"``
+    or the ``"last"`` of them is the label (nnU-Net's regions, each inside the one before).
+    """
 
     activation: Literal["softmax", "sigmoid", "none"] = "softmax"
     threshold: Fraction = 0.5
+    winner: Literal["highest", "last"] = "highest"
     segments: tuple[SegmentSpec, ...] = ()
     clean_up: tuple[CleanUp, ...] = ()
 
@@ -246,6 +295,8 @@ class OutputSpec(_Table):
         named = {number for step in self.clean_up for number in step.segments}
         if not named <= set(numbers):
             raise ValueError(f"clean_up names segments that do not exist: {sorted(named - set(numbers))}")
+        if self.winner == "last" and self.activation != "sigmoid":
+            raise ValueError('winner = "last" is for sigmoid only')
         return self
 
     @property

@@ -3,7 +3,9 @@
 Voxel ``o`` of the new axis lies at ``(o + 0.5) * old / new - 0.5`` on the old one, so that the
 outer faces of both grids coincide (the convention of :meth:`Geometry.resampled`, of ITK's
 half-voxel buffer, and of SciPy's ``grid_mode=True``). Beyond the first and last voxel centre
-linear interpolation holds the edge value and cubic mirrors, both as SimpleITK does.
+linear interpolation holds the edge value and cubic mirrors, both as SimpleITK does. ``cubic-edge`` holds
+the edge value too, and ``nearest-up`` is the nearest voxel with ties to the upper one, both as SciPy's
+``zoom`` and ``map_coordinates`` with ``mode="nearest"`` do.
 
 A grid is resampled axis by axis: interpolation by a tensor product is separable, so three
 products with these matrices equal the 3-D formula (Unser, IEEE Signal Process. Mag. 16, 1999).
@@ -18,8 +20,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Interpolation = Literal["linear", "cubic", "nearest"]
+Interpolation = Literal["linear", "cubic", "cubic-edge", "area", "nearest", "nearest-up"]
 
+#: Voxels by which SciPy extends an axis before it fits a spline (``_prepad_for_spline_filter``).
+_EDGE = 12
 # The inverse of the cubic B-spline filter decays by 2 - sqrt(3) a voxel; 1e-9 is far below float32.
 _NEGLIGIBLE = 1e-9
 _ROWS_PER_BLOCK = 64
@@ -37,9 +41,13 @@ def weights(old: int, new: int, kind: Interpolation) -> NDArray[np.float64]:
         matrix = np.eye(old)
     elif kind == "cubic" and old > 1:
         matrix = _cubic(old, new)
-    elif kind == "nearest":
+    elif kind == "cubic-edge":
+        matrix = _cubic_edge(old, new)
+    elif kind == "area" and new < old:
+        matrix = _area(old, new)
+    elif kind in ("nearest", "nearest-up"):
         matrix = np.zeros((new, old))
-        matrix[np.arange(new), nearest(old, new)] = 1
+        matrix[np.arange(new), nearest(old, new, up=kind == "nearest-up")] = 1
     else:
         taps = linear_taps(old, new)
         matrix = np.zeros((new, old))
@@ -49,8 +57,20 @@ def weights(old: int, new: int, kind: Interpolation) -> NDArray[np.float64]:
     return matrix
 
 
-def nearest(old: int, new: int) -> NDArray[np.intp]:
-    """For each new voxel the nearest old one; a tie goes to the lower index."""
+def _area(old: int, new: int) -> NDArray[np.float64]:
+    """The mean over the part of the old axis that each new voxel covers (shrinking without aliasing)."""
+    edges = np.arange(new + 1) * (old / new)
+    low, high = edges[:-1, None], edges[1:, None]
+    cells = np.arange(old)
+    covered = np.clip(np.minimum(high, cells + 1) - np.maximum(low, cells), 0, None)
+    matrix: NDArray[np.float64] = covered / covered.sum(axis=1, keepdims=True)
+    return matrix
+
+
+def nearest(old: int, new: int, up: bool = False) -> NDArray[np.intp]:
+    """For each new voxel the nearest old one; a tie goes to the lower index, or with ``up`` to the upper."""
+    if up:
+        return np.clip(np.floor(positions(old, new) + 0.5), 0, old - 1).astype(np.intp)
     return np.clip(np.ceil(positions(old, new) - 0.5), 0, old - 1).astype(np.intp)
 
 
@@ -79,19 +99,41 @@ def linear_taps(old: int, new: int) -> Taps:
     return Taps(low, high, fraction)
 
 
+def nearest_taps(old: int, new: int) -> Taps:
+    """The nearest voxel of each new one, ties to the upper one, as taps."""
+    at = nearest(old, new, up=True)
+    return Taps(at, at, np.zeros(new))
+
+
 def _cubic(old: int, new: int) -> NDArray[np.float64]:
     """Interpolating cubic B-spline with whole-sample mirroring at both ends."""
+    return _spline(old, positions(old, new))
+
+
+def _cubic_edge(old: int, new: int) -> NDArray[np.float64]:
+    """Interpolating cubic B-spline of the axis with its edge values repeated beyond both ends."""
+    wide = old + 2 * _EDGE
+    at = np.clip(positions(old, new), -_EDGE + 1, old + _EDGE - 2)
+    spread = _spline(wide, at + _EDGE)
+    matrix = spread[:, _EDGE : _EDGE + old].copy()
+    matrix[:, 0] += spread[:, :_EDGE].sum(axis=1)
+    matrix[:, -1] += spread[:, _EDGE + old :].sum(axis=1)
+    return matrix
+
+
+def _spline(old: int, at: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The (len(at), old) matrix of the interpolating spline at positions ``at``, mirrored at both ends."""
     fit = np.zeros((old, old))
     rows = np.arange(old)
     for offset, weight in ((-1, 1 / 6), (0, 4 / 6), (1, 1 / 6)):
         np.add.at(fit, (rows, _mirror(rows + offset, old)), weight)
-    at = positions(old, new)
     base = np.floor(at).astype(np.intp)
     t = at - base
     values = ((1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3)
-    spread = np.zeros((new, old))
+    new = np.arange(len(at))
+    spread = np.zeros((len(at), old))
     for offset, value in zip((-1, 0, 1, 2), values, strict=True):
-        np.add.at(spread, (np.arange(new), _mirror(base + offset, old)), value / 6)
+        np.add.at(spread, (new, _mirror(base + offset, old)), value / 6)
     matrix = np.asarray(np.linalg.solve(fit.T, spread.T).T, dtype=np.float64)
     matrix[np.abs(matrix) < _NEGLIGIBLE] = 0
     return matrix

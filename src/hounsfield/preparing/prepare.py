@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hounsfield.errors import GeometryRefused, InputError
-from hounsfield.packages.manifest import InputSpec
+from hounsfield.packages.manifest import Clip, InputSpec
 from hounsfield.preparing.distribution import distribution
 from hounsfield.preparing.intensity import Chain, decide
 from hounsfield.preparing.mapped import release
+from hounsfield.preparing.outline import box_of, filled, non_zero
 from hounsfield.preparing.prepared import Channel, Prepared
-from hounsfield.preparing.steps import Orient, Resample
+from hounsfield.preparing.steps import CropPad, Orient, Resample
 from hounsfield.volume import Geometry, Volume
 
 _STORE_BLOCK_BYTES = 16 * 2**20
@@ -32,8 +33,8 @@ def prepare(
 ) -> Prepared:
     """Turn, scale and resample a scan (or one scan per channel) into network input.
 
-    Order: orientation (no interpolation), intensity steps on the scan's own voxels, pixel padding
-    set to one value, then resampling. Padding takes no part in the statistics.
+    Order: orientation (no interpolation), cropping, intensity steps on the scan's own voxels, pixel
+    padding set to one value, then resampling. Padding takes no part in the statistics.
 
     Parameters
     ----------
@@ -70,26 +71,76 @@ def prepare(
     scans = [scan if scan.geometry.is_close(source) else _onto(scan, source) for scan in scans]
     pad = spec.window.pad_value if padding_value is None else padding_value
     orient = Orient(spec.orientation)
-    resample = None if spec.spacing_mm is None else Resample(spec.spacing_mm, spec.interpolation)
-    oriented = orient.geometry(source)
+    views = [_View.of(scan, orient) for scan in scans]
+    crop, views = _outlined(views, spec)
+    oriented = orient.geometry(source) if crop is None else crop.geometry(orient.geometry(source))
+    resample = None
+    if spec.spacing_mm is not None:
+        resample = Resample(spec.spacing_mm, spec.interpolation, spec.separate_above)
+    if spec.fit:
+        resample = Resample(_fitted(spec, oriented), spec.interpolation)
     geometry = oriented if resample is None else resample.geometry(oriented)
     if geometry.shape == oriented.shape:
         geometry, resample = oriented, None
-    channels = tuple(_channel(scan, spec, orient, pad) for scan in scans)
-    prepared = Prepared(channels, geometry, source, orient, resample)
+    channels = tuple(_channel(view, spec, number, pad) for number, view in enumerate(views))
+    prepared = Prepared(channels, geometry, source, orient, resample, crop=crop)
     if resample is None or lazy:
         return prepared
     return replace(prepared, stored=_store(prepared, store_in))
 
 
-def _channel(scan: Volume, spec: InputSpec, orient: Orient, pad: float) -> Channel:
-    padding = scan.padding
-    if padding is not None and not padding.any():
-        padding = None
-    needed = bool(spec.intensity) or scan.array.dtype.kind == "f"
-    chain = decide(spec.intensity, distribution(scan.array, padding)) if needed else Chain()
-    turned = None if padding is None else orient.apply(padding, scan.geometry)
-    return Channel(orient.apply(scan.array, scan.geometry), turned, chain, pad)
+def _fitted(spec: InputSpec, geometry: Geometry) -> tuple[float, float, float]:
+    """The spacing that brings the whole scan to the window's shape."""
+    k, j, i = (extent / size for extent, size in zip(geometry.extent_mm, spec.window.shape, strict=True))
+    return (k, j, i)
+
+
+@dataclass(frozen=True, eq=False)
+class _View:
+    """A scan's voxels turned to the network's axes: measured or not, inside the outline or not."""
+
+    array: NDArray[Any]
+    padding: NDArray[np.bool_] | None
+    outside: NDArray[np.bool_] | None = None
+
+    @classmethod
+    def of(cls, scan: Volume, orient: Orient) -> _View:
+        padding = scan.padding if scan.padding is not None and scan.padding.any() else None
+        turned = None if padding is None else orient.apply(padding, scan.geometry)
+        return cls(orient.apply(scan.array, scan.geometry), turned)
+
+
+def _outlined(views: list[_View], spec: InputSpec) -> tuple[CropPad | None, list[_View]]:
+    """The box of the non-zero voxels where the package crops, and the views cut to it."""
+    if not spec.reads_outline:
+        return None, views
+    mask = non_zero([view.array for view in views], [view.padding for view in views])
+    crop = box_of(mask) if spec.crop == "non-zero" else None
+    if crop is not None:
+        k, j, i = (slice(first, first + size) for first, size in zip(crop.start, crop.shape, strict=True))
+        mask = mask[k, j, i]
+        views = [_View(view.array[k, j, i], None if view.padding is None else view.padding[k, j, i]) for view in views]
+    if not any(channel.outline for channel in spec.channels) or not mask.any():
+        return crop, views
+    outside = ~filled(mask)
+    return crop, [
+        replace(view, outside=outside) if channel.outline else view
+        for view, channel in zip(views, spec.channels, strict=True)
+    ]
+
+
+def _channel(view: _View, spec: InputSpec, number: int, pad: float) -> Channel:
+    steps = spec.steps_of_channels[number]
+    unmeasured = view.padding if view.outside is None else view.outside
+    if view.padding is not None and view.outside is not None:
+        unmeasured = view.padding | view.outside
+    needed = bool(steps) or view.array.dtype.kind == "f"
+    chain = decide(steps, distribution(view.array, unmeasured)) if needed else Chain()
+    if spec.padding == "lowest" and isinstance(steps[0], Clip):
+        pad = float(chain(np.array([steps[0].low]))[0])
+    if view.outside is not None and view.padding is None:
+        pad = 0.0
+    return Channel(view.array, unmeasured, chain, pad)
 
 
 def _store(prepared: Prepared, folder: Path | None) -> NDArray[np.float32]:

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hounsfield.preparing.intensity import Chain
-from hounsfield.preparing.interpolation import Interpolation
-from hounsfield.preparing.steps import Box, Orient, Resample, Step, resample_box
+from hounsfield.preparing.steps import Bounds, Box, CropPad, Kinds, Orient, Resample, Step, resample_box, slab_axis
 from hounsfield.volume import Geometry, Shape
 
 
@@ -36,11 +35,17 @@ class Channel:
     chain: Chain
     padding_value: float
 
-    def resampled(self, target: Shape, kind: Interpolation, box: Box) -> NDArray[np.float32]:
+    def resampled(self, target: Shape, kinds: Kinds, box: Box) -> NDArray[np.float32]:
         """The part ``box`` of the target grid, float32: intensity steps first, then interpolation."""
         if self.array.shape == target:
             return self._values(box)
-        return resample_box(_Values(self), target, kind, box)  # type: ignore[arg-type]
+        bounds = self._bounds.setdefault(kinds, Bounds(_Values(self), slab_axis(kinds)))
+        edge = "cubic-edge" in kinds
+        return resample_box(_Values(self), target, kinds, box, bounds if edge else None)  # type: ignore[arg-type]
+
+    @cached_property
+    def _bounds(self) -> dict[Kinds, Bounds]:
+        return {}
 
     def _values(self, box: Any) -> NDArray[np.float32]:
         values = self.chain.network_values(self.array[box])
@@ -77,7 +82,7 @@ class Prepared:
         The network's grid.
     source
         The scan's own grid, where results go back to.
-    orient, resample
+    orient, crop, resample
         The geometric steps between them, in this order.
     stored
         (channels, k, j, i) float32 network values, if they are kept.
@@ -89,11 +94,13 @@ class Prepared:
     orient: Orient
     resample: Resample | None = None
     stored: NDArray[np.float32] | None = None
+    crop: CropPad | None = None
 
     @property
     def steps(self) -> tuple[Step, ...]:
         """The geometric steps from the scan's grid to the network's, in order."""
-        return (self.orient,) if self.resample is None else (self.orient, self.resample)
+        every: tuple[Step | None, ...] = (self.orient, self.crop, self.resample)
+        return tuple(step for step in every if step is not None)
 
     @property
     def voxels(self) -> tuple[NDArray[Any], ...]:
@@ -103,8 +110,19 @@ class Prepared:
 
     @property
     def oriented(self) -> Geometry:
-        """The scan's grid after turning, before resampling."""
-        return self.orient.geometry(self.source)
+        """The scan's grid after turning and cropping, before resampling."""
+        turned = self.orient.geometry(self.source)
+        return turned if self.crop is None else self.crop.geometry(turned)
+
+    @property
+    def kinds(self) -> Kinds:
+        """How each axis is interpolated on the way to the network."""
+        return ("linear",) * 3 if self.resample is None else self.resample.kinds(self.oriented)
+
+    @property
+    def kinds_back(self) -> Kinds:
+        """How each axis of scores is interpolated on the way back."""
+        return ("linear",) * 3 if self.resample is None else self.resample.kinds_back(self.oriented)
 
     @property
     def shape(self) -> Shape:
@@ -116,8 +134,7 @@ class Prepared:
         if self.stored is not None:
             part: NDArray[np.float32] = self.stored[(slice(None), *box)]
             return part
-        kind: Interpolation = "linear" if self.resample is None else self.resample.interpolation
-        return np.stack([channel.resampled(self.shape, kind, box) for channel in self.channels])
+        return np.stack([channel.resampled(self.shape, self.kinds, box) for channel in self.channels])
 
     @cached_property
     def array(self) -> NDArray[np.float32]:

@@ -20,12 +20,18 @@ from hounsfield.volume import LabelMap
 def source_view(array: NDArray[Any], prepared: Prepared) -> NDArray[Any]:
     """A view of an array on the scan's grid, indexed by the network's axes (a writable window).
 
+    Where the package crops, it is the part inside the crop.
+
     Parameters
     ----------
     array
         (slices, rows, columns) on ``prepared.source``.
     """
-    return prepared.orient.apply(array, prepared.source)
+    turned = prepared.orient.apply(array, prepared.source)
+    if prepared.crop is None:
+        return turned
+    box = zip(prepared.crop.start, prepared.crop.shape, strict=True)
+    return turned[tuple(slice(first, first + size) for first, size in box)]
 
 
 def restore_labels(labels: NDArray[Any], prepared: Prepared) -> LabelMap:
@@ -42,7 +48,7 @@ def restore_labels(labels: NDArray[Any], prepared: Prepared) -> LabelMap:
     """
     if prepared.resample is not None:
         labels = prepared.resample.invert(labels, prepared.oriented)
-    restored = prepared.orient.invert(labels, prepared.source)
+    restored = _uncropped(labels, prepared)
     return LabelMap(np.ascontiguousarray(restored), prepared.source)
 
 
@@ -59,11 +65,18 @@ def restore_scores(scores: NDArray[np.float32], prepared: Prepared) -> NDArray[n
     (classes, slices, rows, columns) float32 on ``prepared.source``.
     """
     out = np.empty((len(scores), *prepared.source.shape), np.float32)
-    target = prepared.oriented.shape
+    target, kinds = prepared.oriented.shape, prepared.kinds_back
     for number, one in enumerate(scores):
         moved = one
         for axis, (have, want) in enumerate(zip(one.shape, target, strict=True)):
             if have != want:
-                moved = resample_axis(moved, axis, weights(have, want, "linear"))
-        out[number] = prepared.orient.invert(moved, prepared.source)
+                moved = resample_axis(moved, axis, weights(have, want, kinds[axis]))
+        out[number] = _uncropped(moved, prepared)
     return out
+
+
+def _uncropped(array: NDArray[Any], prepared: Prepared) -> NDArray[Any]:
+    """An array on ``prepared.oriented`` on the scan's own grid; 0 outside the crop."""
+    turned = prepared.orient.geometry(prepared.source)
+    whole = array if prepared.crop is None else prepared.crop.invert(array, turned)
+    return prepared.orient.invert(whole, prepared.source)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hounsfield.errors import GeometryRefused, InputError, NotReadable
 from hounsfield.evaluation.dataset import Case
-from hounsfield.preparing import prepare
+from hounsfield.preparing import prepare, source_view
 from hounsfield.preparing.prepared import Prepared
 from hounsfield.preparing.steps import resample_nearest
 from hounsfield.reading import load, scan
@@ -197,7 +197,7 @@ def _label(case: Case, recipe: Recipe, source: Geometry, prepared: Prepared) -> 
             remedy="correct the label, or the segments of the recipe",
             path=case.label,
         )
-    turned = prepared.orient.apply(array, source)
+    turned = source_view(array, prepared)
     for axis, size in enumerate(prepared.shape):
         turned = resample_nearest(turned, axis, size) if turned.shape[axis] != size else turned
     return np.ascontiguousarray(turned)

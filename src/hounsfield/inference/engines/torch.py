@@ -226,7 +226,12 @@ class TorchArrays:
                 self._head = (decider.head, self._torch.from_numpy(decider.head).to(self._device))
             head = self._head[1]
             scores = self._torch.einsum("cf,fkji->ckji", head[:, :-1], scores) + head[:, -1, None, None, None] * weights
-        best, labels = scores.max(dim=0)
+        if decider.rule.rule == "last":
+            above = scores > decider.rule.threshold * weights[0]
+            numbers = self._torch.arange(1, len(scores) + 1, device=scores.device)[:, None, None, None]
+            labels = (above * numbers).amax(dim=0)
+        else:
+            best, labels = scores.max(dim=0)
         if decider.rule.rule == "above":
             labels = (labels + 1) * (best > decider.rule.threshold * weights[0])
         labels = labels * (weights[0] > 0)

@@ -84,11 +84,14 @@ def segment_whole(
     run = WholeRun(network, grid, settings)
     classes = run.classes if head is None else head.classes
     labels = _room(prepared, classes, out)
+    if prepared.crop is not None:
+        labels[...] = 0
     windows = WindowGrid(
         grid, (run.depths[-1], *grid[1:]), (tuple(start for start, _ in run.last_slabs), (0,), (0,)), before
     )
     outer = prepared.oriented.shape
-    axes = [AxisMap.between(n, b, m) for n, b, m in zip(prepared.shape, before, outer, strict=True)]
+    kinds = prepared.kinds_back
+    axes = [AxisMap.between(n, b, m, kind) for n, b, m, kind in zip(prepared.shape, before, outer, kinds, strict=True)]
     maps = (axes[0], axes[1], axes[2])
     view = source_view(labels, prepared)
     labeller = Labeller(windows, maps, Decider(rule, head), view, 1 << 15, HostArrays())
