@@ -1,0 +1,113 @@
+"""Turn a finished training run into the package that is shipped: evaluate, write the card, build.
+
+Every precision that the package claims is evaluated on the test part of the example's split, as
+``hounsfield evaluate`` does it, and the evidence goes into the package. The card is the example's
+``card.md`` with each ``{{metric | stratum}}`` replaced by that figure of the evidence (fp32, or
+``{{bf16: metric | stratum}}``), each ``{{training: key}}`` by a fact of the training record and each
+``{{facts: key}}`` by one of ``--facts``, so no figure in a card is typed by hand.
+
+``--part validation`` only looks: it leaves the package without evidence in ``OUT/draft``.
+
+Usage: python examples/ship.py examples/lung-nodule-ct runs/lung-nodule-ct OUT [--part validation] [--facts FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hounsfield.packages import build
+from hounsfield.packages.evidence import Evidence, evidence_json, parse_evidence
+from hounsfield.packages.manifest import Manifest
+from hounsfield.training.finishing import manifest_of
+from hounsfield.training.network import describe
+from hounsfield.training.recipe_text import read_recipe
+from hounsfield.usecases.evaluate import EvaluateRequest, evaluate
+from hounsfield.usecases.job import Choices
+
+PRECISIONS = ("fp32", "bf16")
+FACTS = ("recipe_sha256", "data_sha256", "seed", "training_cases", "training_patients", "validation_cases")
+MORE_FACTS = ("steps", "best_step", "best_score", "finished", "seconds", "threads", "hounsfield", "torch")
+TOKEN = re.compile(r"\{\{(?:(\w+): )?([^|{}]+?)(?: \| ([^{}]+?))?\}\}")
+
+
+def filled(template: str, evidence: Mapping[str, Evidence], precision: str = "fp32") -> str:
+    """The card: every ``{{...}}`` replaced by its figure; a figure that is not there stops the build."""
+
+    def value(found: re.Match[str]) -> str:
+        which, name, stratum = found.groups()
+        if which in ("training", "facts"):
+            return str(evidence[precision].details[which][name])
+        scores = evidence[which or precision].scores
+        (one,) = [s for s in scores if s.metric == name and s.stratum == (stratum or "all") and s.segment in (None, 1)]
+        unit = "" if one.unit == "1" else f" {one.unit}"
+        digits = 2 if unit else 3
+        return f"{one.value:.{digits}f}{unit} ({one.low:.{digits}f} to {one.high:.{digits}f}; n = {one.n})"
+
+    return TOKEN.sub(value, template)
+
+
+def with_training(data: bytes, record: Mapping[str, Any], facts: Mapping[str, Any]) -> Evidence:
+    """The evidence, with what decided the weights and the further facts among its details."""
+    evidence = parse_evidence(data, Path("evidence.json"))
+    training = {key: record[key] for key in (*FACTS, *MORE_FACTS)}
+    return evidence.model_copy(update={"details": {**evidence.details, "training": training, "facts": dict(facts)}})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("example", type=Path)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--part", default="test", help="validation: look, and build nothing")
+    parser.add_argument("--by", action="append", default=None, help="column to split by, besides those of evaluate")
+    parser.add_argument("--precision", action="append", default=None, help="evaluate only these (validation)")
+    parser.add_argument("--facts", type=Path, help="JSON object for {{facts: key}}")
+    arguments = parser.parse_args()
+    facts = {} if arguments.facts is None else json.loads(arguments.facts.read_text(encoding="utf-8"))
+    recipe = read_recipe(arguments.example / "recipe.toml")
+    record = json.loads((arguments.run / "training.json").read_text(encoding="utf-8"))
+    if recipe.package is None or recipe.data.split_file is None:
+        raise SystemExit("the recipe needs [package] and a split file")
+    manifest = manifest_of(recipe, recipe.package, describe(recipe))
+    files: dict[str, Path | bytes] = {
+        "graphs/fp32.onnx": arguments.run / "graph.onnx",
+        "weights.safetensors": arguments.run / "weights.safetensors",
+        "card.md": f"# {manifest.title}\n\nNot evaluated yet.\n".encode(),
+    }
+    evidence: dict[str, Evidence] = {}
+    shutil.rmtree(arguments.out / "draft", ignore_errors=True)
+    draft = build(arguments.out / "draft", manifest, files)
+    for precision in arguments.precision or PRECISIONS:
+        request = EvaluateRequest(
+            draft.root,
+            arguments.example / recipe.data.table,
+            arguments.out / f"evaluation-{arguments.part}-{precision}",
+            split_file=arguments.example / recipe.data.split_file,
+            part=arguments.part,
+            choices=Choices(precision=precision),
+            strata=None if arguments.by is None else tuple(arguments.by),
+        )
+        result = evaluate(request)
+        if not result.succeeded:
+            raise SystemExit("a case gave no score; see the report")
+        evidence[precision] = with_training(result.outputs["evidence"].read_bytes(), record, facts)
+        print(precision, evidence[precision].summary(), flush=True)
+    if arguments.part != "test":
+        return
+    template = (arguments.example / "card.md").read_text(encoding="utf-8")
+    files["card.md"] = filled(template, evidence).encode("utf-8")
+    files |= {f"evidence/{name}.json": evidence_json(one) for name, one in evidence.items()}
+    table = manifest.model_dump(mode="json", exclude_none=True)
+    table["evidence"] = [{"precision": name, "file": f"evidence/{name}.json"} for name in evidence]
+    package = build(arguments.out, Manifest.model_validate(table), files)
+    print(package.root, package.digest)
+
+
+if __name__ == "__main__":
+    main()
