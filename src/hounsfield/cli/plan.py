@@ -15,6 +15,9 @@ def plan(
     gpu_memory: Annotated[str, typer.Option(help="Memory on the accelerator, such as 8GiB.")] = "",
     time: Annotated[str, typer.Option(help="Time that the run may take, such as 60s.")] = "",
     series: Annotated[str, typer.Option(help="Only this series: its key or UID.")] = "",
+    at: Annotated[
+        list[str] | None, typer.Option(metavar="POINT", help="Plan for the surroundings of points, as 'run --at'.")
+    ] = None,
     precision: Annotated[str, typer.Option(help="fp32, bf16, fp16 or int8.")] = "fp32",
     engine: Annotated[str, typer.Option(help="openvino, onnxruntime or torch; the best one by default.")] = "",
     whole: Annotated[
@@ -37,10 +40,15 @@ def plan(
     from hounsfield.planning import Budget
     from hounsfield.usecases.job import Choices
     from hounsfield.usecases.plan import PlanRequest, plan_run
+    from hounsfield.usecases.points import read_points
 
     budget = Budget.parse(memory or None, gpu_memory or None, time or None)
     choices = Choices(
-        precision=precision, engine=engine, allow_unproven=allow_unproven, mode="whole" if whole else "window"
+        precision=precision,
+        engine=engine,
+        at=read_points(at or ()),
+        allow_unproven=allow_unproven,
+        mode="whole" if whole else "window",
     )
     with ProgressBars(as_json) as bars:
         plans = plan_run(PlanRequest(model, scan, budget, series or None, choices), bars)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,7 +18,12 @@ def run(
     scan: Annotated[Path, typer.Argument(metavar="INPUT", help="Folder, file, zip or tar with one or many scans.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results; new or empty.")],
     series: Annotated[str, typer.Option(help="Only this series: its key or UID, from 'hounsfield inspect'.")] = "",
-    at: Annotated[str, typer.Option(metavar="X,Y,Z", help="Read only the region around this LPS point (mm).")] = "",
+    at: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="POINT", help="Read around X,Y,Z (LPS mm), index:K,J,I, or the points in a JSON, SR or GSPS file."
+        ),
+    ] = None,
     precision: Annotated[str, typer.Option(help="fp32, bf16, fp16 or int8; never changed silently.")] = "fp32",
     engine: Annotated[str, typer.Option(help="openvino, onnxruntime or torch; the best one by default.")] = "",
     seg: Annotated[str, typer.Option(help="DICOM SEG to write: binary, or both (a label map too).")] = "binary",
@@ -45,12 +50,13 @@ def run(
     from hounsfield.cli.progress import ProgressBars
     from hounsfield.planning import Budget
     from hounsfield.usecases.job import Choices
+    from hounsfield.usecases.points import read_points
     from hounsfield.usecases.run import RunRequest, run_model
 
     choices = Choices(
         precision=precision,
         engine=engine,
-        at_mm=_point(at),
+        at=read_points(at or ()),
         repair=repair,
         seg=_seg(seg),  # type: ignore[arg-type]
         allow_unproven=allow_unproven,
@@ -85,7 +91,7 @@ def show_run(result: RunResult) -> None:
     colours = {"done": "green", "skipped": "dim", "refused": "yellow", "failed": "red"}
     for one in result.series:
         outcome = f"[{colours[one.status]}]{one.status}[/]"
-        rows = "\n".join(f"{row['label']}: {row['volume_ml']:.2f} ml" for row in one.measured)
+        rows = "\n".join(_told(row) for row in one.measured)
         facts = "see below" if one.error else rows or "nothing found"
         table.add_row(escape(one.series), outcome, escape(facts))
     console.print(table)
@@ -97,6 +103,15 @@ def show_run(result: RunResult) -> None:
     for one in result.series:
         for kind, path in one.outputs.items():
             console.print(f"  {kind:<9} {escape(str(path))}", highlight=False, soft_wrap=True)
+
+
+def _told(row: Mapping[str, Any]) -> str:
+    """One row of a result, in words."""
+    if "volume_ml" in row:
+        return f"{row['label']}: {row['volume_ml']:.2f} ml"
+    place = "" if row["point_mm"] is None else " at ({:.1f}, {:.1f}, {:.1f}) mm".format(*row["point_mm"])
+    called = ", ".join(f"{name}: {'yes' if yes else 'no'}" for name, yes in row["called"].items())
+    return f"{row['label']}{place}: {row['probability']:.3f}" + (f" ({called})" if called else "")
 
 
 def show_reasons(result: RunResult, scan: Path) -> None:
@@ -122,19 +137,6 @@ def _saved_plan(path: Path) -> Plan:
         raise SettingsError("the plan is not text", "save it again with 'hounsfield plan --save'", path) from error
     except SettingsError as error:
         raise SettingsError(error.fact, error.remedy, path) from error
-
-
-def _point(text: str) -> tuple[float, float, float] | None:
-    if not text:
-        return None
-    parts = text.split(",")
-    try:
-        x, y, z = (float(part) for part in parts)
-        if not all(math.isfinite(value) for value in (x, y, z)):
-            raise ValueError(text)
-    except ValueError:
-        raise typer.BadParameter("give three numbers in mm: X,Y,Z (LPS)", param_hint="--at") from None
-    return (x, y, z)
 
 
 def _seg(text: str) -> str:

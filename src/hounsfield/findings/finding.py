@@ -37,6 +37,8 @@ class Finding:
         In reporting order.
     score
         Confidence 0-1, ``None`` if the model gives none.
+    called
+        Operating points by name, and whether the score reaches their threshold.
     """
 
     tracking_id: str
@@ -50,15 +52,34 @@ class Finding:
     box_mm: tuple[tuple[float, float, float], tuple[float, float, float]] | None = None
     measurements: tuple[Measurement, ...] = ()
     score: float | None = None
+    called: tuple[tuple[str, bool], ...] = ()
 
 
 @dataclass(frozen=True)
 class ClassScore:
-    """A probability for a class of the whole image, with the operating threshold."""
+    """A probability for a class of the whole image, or of the surroundings of a point.
+
+    Parameters
+    ----------
+    threshold
+        The first operating point's; ``None`` where the package has none.
+    label
+        The package's word for the class.
+    reported
+        False for the class that says that nothing is there.
+    operating_points
+        (name, threshold); the class is called where the probability is at least the threshold.
+    centre_mm
+        The LPS point whose surroundings were read; ``None`` for the whole image.
+    """
 
     concept: CodedConcept
     probability: float
     threshold: float | None = None
+    label: str = ""
+    reported: bool = True
+    operating_points: tuple[tuple[str, float], ...] = ()
+    centre_mm: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True)

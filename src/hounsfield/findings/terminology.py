@@ -20,6 +20,7 @@ ATTENUATION: Final = CodedConcept("112031", "DCM", "Attenuation Coefficient")
 SUV_BW: Final = CodedConcept("126401", "DCM", "SUVbw")
 MR_SIGNAL: Final = CodedConcept("110852", "DCM", "MR signal intensity")
 VOXEL_VALUE: Final = CodedConcept("VOXEL_VALUE", LOCAL_SCHEME, "Voxel value")
+CERTAINTY: Final = CodedConcept("111012", "DCM", "Certainty of Finding")
 COMPONENT_COUNT: Final = CodedConcept("COMPONENT_COUNT", LOCAL_SCHEME, "Number of connected components")
 
 # How several values became one: CID 7464.
@@ -45,10 +46,12 @@ MILLIMETRE: Final = CodedConcept("mm", "UCUM", "mm")
 HOUNSFIELD_UNIT: Final = CodedConcept("[hnsf'U]", "UCUM", "Hounsfield unit")
 SUV_BW_UNIT: Final = CodedConcept("g/ml{SUVbw}", "UCUM", "Standardized Uptake Value body weight")
 BECQUEREL_PER_ML: Final = CodedConcept("Bq/ml", "UCUM", "Becquerels/milliliter")
+PERCENT: Final = CodedConcept("%", "UCUM", "Percent")
 NO_UNITS: Final = CodedConcept("1", "UCUM", "no units")
 
 # What a report says besides numbers.
 ABSENT: Final = CodedConcept("272519000", "SCT", "Absent")
+PRESENT: Final = CodedConcept("52101004", "SCT", "Present")
 PRESENCE_OF_PROPERTY: Final = CodedConcept("121052", "DCM", "Presence of property")
 LEFT: Final = CodedConcept("7771000", "SCT", "Left")
 RIGHT: Final = CodedConcept("24028007", "SCT", "Right")

@@ -8,12 +8,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hounsfield.packages.manifest import CleanUp, KeepLargest, RemoveSmall
-from hounsfield.volume import LabelMap
+from hounsfield.packages.manifest import CleanUp, KeepLargest, KeepNearest, RemoveSmall
+from hounsfield.volume import Geometry, LabelMap
+
+Point = tuple[float, float, float]
 
 
-def clean_up(labels: LabelMap, steps: Sequence[CleanUp]) -> LabelMap:
-    """Apply the steps in order; 26-connectivity; ties in size keep the component met first."""
+def clean_up(labels: LabelMap, steps: Sequence[CleanUp], point_mm: Point | None = None) -> LabelMap:
+    """Apply the steps in order; 26-connectivity; ties in size keep the component met first.
+
+    Parameters
+    ----------
+    point_mm
+        The LPS point whose surroundings were read; without one ``keep-nearest`` keeps everything.
+    """
     if not steps:
         return labels
     array = np.array(labels.array)
@@ -22,6 +30,9 @@ def clean_up(labels: LabelMap, steps: Sequence[CleanUp]) -> LabelMap:
             groups = [step.segments] if step.joined else [(number,) for number in step.segments]
             for group in groups:
                 _drop(array, group, keep_largest=True, least_voxels=0.0)
+        elif isinstance(step, KeepNearest):
+            for number in step.segments if point_mm is not None else ():
+                _keep_nearest(array, number, labels.geometry, point_mm or (0.0, 0.0, 0.0), step.within_mm)
         elif isinstance(step, RemoveSmall):
             least = step.volume_mm3 / labels.geometry.voxel_volume_mm3
             for number in step.segments:
@@ -47,6 +58,23 @@ def _drop(array: NDArray[Any], numbers: Sequence[int], keep_largest: bool, least
         keep[int(sizes.argmax())] = True
     keep[0] = True
     part[~keep[components]] = 0
+
+
+def _keep_nearest(array: NDArray[Any], number: int, geometry: Geometry, point_mm: Point, within_mm: float) -> None:
+    """Keep the component of ``number`` whose nearest voxel centre is nearest to the point, in place."""
+    from scipy import ndimage
+
+    box = _box(array, (number,))
+    if box is None:
+        return
+    part = array[box]
+    components, _ = ndimage.label(part == number, np.ones((3, 3, 3)))
+    voxels = np.argwhere(components > 0)
+    start = [one.start for one in box]
+    distances = np.linalg.norm(geometry.index_to_mm(voxels + start) - np.asarray(point_mm), axis=1)
+    nearest = int(distances.argmin())
+    kept = int(components[tuple(voxels[nearest])]) if distances[nearest] <= within_mm else -1
+    part[(components > 0) & (components != kept)] = 0
 
 
 def _box(array: NDArray[Any], numbers: Sequence[int]) -> tuple[slice, slice, slice] | None:

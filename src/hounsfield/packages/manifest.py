@@ -11,35 +11,36 @@ import re
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from hounsfield.errors import GeometryRefused
+from hounsfield.packages.answers import (
+    BoxSpec,
+    ClassSpec,
+    ColumnSpec,
+    PointSpec,
+    QuantitySpec,
+    Task,
+    TimesSpec,
+    check_task,
+)
 from hounsfield.packages.steps import Ends, StepSpec, check_steps
+from hounsfield.packages.tables import Code as Code
+from hounsfield.packages.tables import Count as Count
+from hounsfield.packages.tables import Finite as Finite
+from hounsfield.packages.tables import Fraction as Fraction
+from hounsfield.packages.tables import Name as Name
+from hounsfield.packages.tables import Positive as Positive
+from hounsfield.packages.tables import Table
+from hounsfield.packages.tables import Text as Text
 from hounsfield.volume import Quantity, parse_orientation
 
 FORMAT_VERSION = 1
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
 Breach = Literal["warn", "refuse"]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
-Text = Annotated[str, Field(min_length=1, max_length=4000)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1, le=65535)]
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, protected_namespaces=())
-
-
-class Code(_Table):
-    """A coded concept: value, coding scheme designator, meaning (PS3.3 section 8)."""
-
-    value: Annotated[str, Field(min_length=1, max_length=16)]
-    scheme: Annotated[str, Field(pattern=r"^[A-Z0-9_]{1,16}$")]
-    meaning: Annotated[str, Field(min_length=1, max_length=64)]
+_Table = Table
 
 
 class Licence(_Table):
@@ -158,7 +159,7 @@ class InputSpec(_Table):
     a given point are read; ``times`` says how a sequence is read; ``record`` are numbers beside the scan.
     """
 
-    channels: Annotated[tuple[Channel, ...], Field(min_length=1, max_length=16)]
+    channels: Annotated[tuple[Channel, ...], Field(max_length=16)]
     orientation: str = "LPS"
     spacing_mm: tuple[NotNegative, NotNegative, NotNegative] | None = None
     interpolation: Literal["linear", "cubic", "cubic-edge", "area"] = "linear"
@@ -168,6 +169,9 @@ class InputSpec(_Table):
     padding: Literal["pad-value", "lowest"] = "pad-value"
     intensity: tuple[IntensityStep, ...] = ()
     window: WindowSpec
+    point: PointSpec | None = None
+    times: TimesSpec | None = None
+    record: Annotated[tuple[ColumnSpec, ...], Field(max_length=256)] = ()
 
     @field_validator("orientation")
     @classmethod
@@ -255,6 +259,17 @@ class SegmentSpec(_Table):
     ] = (230, 60, 60)
 
 
+class KeepNearest(_Table):
+    """Keep the connected component of each named segment that is nearest to the given point.
+
+    None is kept where the nearest is farther than ``within_mm``.
+    """
+
+    step: Literal["keep-nearest"]
+    segments: tuple[Count, ...]
+    within_mm: Positive = 10.0
+
+
 class KeepLargest(_Table):
     """Keep the largest connected component of the named segments (taken together if ``joined``)."""
 
@@ -271,7 +286,7 @@ class RemoveSmall(_Table):
     volume_mm3: Positive
 
 
-CleanUp = Annotated[KeepLargest | RemoveSmall, Field(discriminator="step")]
+CleanUp = Annotated[KeepLargest | KeepNearest | RemoveSmall, Field(discriminator="step")]
 
 
 class OutputSpec(_Table):
@@ -279,12 +294,19 @@ class OutputSpec(_Table):
 
     ``winner`` is for ``sigmoid``: where several segments are above the threshold, the ``"highest"``
     or the ``"last"`` of them is the label (nnU-Net's regions, each inside the one before).
+
+    ``target`` is the column of a table of cases that holds the class, by its label; with several classes that
+    do not exclude each other (``sigmoid``) every label is a column of 0 and 1.
     """
 
     activation: Literal["softmax", "sigmoid", "none"] = "softmax"
     threshold: Fraction = 0.5
     winner: Literal["highest", "last"] = "highest"
     segments: tuple[SegmentSpec, ...] = ()
+    classes: tuple[ClassSpec, ...] = ()
+    quantities: tuple[QuantitySpec, ...] = ()
+    boxes: tuple[BoxSpec, ...] = ()
+    target: Annotated[str, Field(max_length=64)] = ""
     clean_up: tuple[CleanUp, ...] = ()
 
     @model_validator(mode="after")
@@ -295,17 +317,25 @@ class OutputSpec(_Table):
         named = {number for step in self.clean_up for number in step.segments}
         if not named <= set(numbers):
             raise ValueError(f"clean_up names segments that do not exist: {sorted(named - set(numbers))}")
+        answers: tuple[ClassSpec | QuantitySpec | BoxSpec, ...] = (*self.classes, *self.quantities, *self.boxes)
+        labels = [one.label for one in answers]
+        if len(set(labels)) != len(labels):
+            raise ValueError("two answers have the same label")
         if self.winner == "last" and self.activation != "sigmoid":
             raise ValueError('winner = "last" is for sigmoid only')
         return self
 
     @property
-    def classes(self) -> int:
-        """Channels that the network answers: the segments, and before them the background.
+    def channels(self) -> int:
+        """Channels that the network answers: classes or quantities, else segments, and before them the background.
 
         ``sigmoid`` has no background channel: segment n is channel n - 1. ``softmax`` has one
         (channel 0), and so has ``none``, whose channels are probabilities already.
         """
+        if self.boxes:
+            return len(self.boxes) + 6
+        if self.classes or self.quantities:
+            return len(self.classes) + len(self.quantities)
         return len(self.segments) + (0 if self.activation == "sigmoid" else 1)
 
 
@@ -320,6 +350,7 @@ class GraphSpec(_Table):
     file: str
     input: Annotated[str, Field(min_length=1, max_length=200)]
     output: Annotated[str, Field(min_length=1, max_length=200)]
+    record: Annotated[str, Field(max_length=200)] = ""
     sees_padding_as: Finite | None = None
 
     @field_validator("file")
@@ -358,7 +389,7 @@ class Manifest(_Table):
     id: Name
     version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$", max_length=32)]
     title: Annotated[str, Field(min_length=1, max_length=64)]
-    task: Literal["segmentation"]
+    task: Task
     intended_use: Text
     licence: Licence
     input: InputSpec
@@ -394,8 +425,7 @@ class Manifest(_Table):
                 raise ValueError(f"evidence for {item.precision}, which no graph can run at")
         if len({item.precision for item in self.evidence}) != len(self.evidence):
             raise ValueError("two pieces of evidence have the same precision")
-        if not self.output.segments:
-            raise ValueError("a segmentation package needs at least one [[output.segments]]")
+        check_task(self.task, self.input, self.output)
         check_steps(self.steps, len(self.output.segments), self.graphs)
         return self
 
@@ -417,7 +447,7 @@ class Manifest(_Table):
             if step.name == graph.step:
                 return step.ends()
         window = self.input.window.shape
-        return len(self.input.channels), window, self.output.classes, window
+        return len(self.input.channels), window, self.output.channels, window
 
     @property
     def reference(self) -> str:

@@ -50,13 +50,42 @@ def check_graph(root: Path, spec: GraphSpec, manifest: Manifest, listed: Iterabl
     path = root / spec.file
     try:
         model = _parsed(root, spec.file)
-        _check_model(model)
-        tensors = TensorChecker(root, spec.file, frozenset(listed))
-        _check_nodes(model, tensors)
+        external = _check_content(model, root, spec.file, listed)
         _check_ends(model.graph, spec, manifest)
-        return tensors.external
+        return external
     except PackageError as error:
         raise type(error)(error.fact, error.remedy, error.path or path) from error.__cause__
+
+
+def read_graph(root: Path, name: str, data_inside: Callable[[Any], None] | None = None) -> Any:
+    """A graph file by itself as an ``onnx.ModelProto``, after every check but those against a manifest.
+
+    Parameters
+    ----------
+    data_inside
+        Called with the parsed model before its tensors are checked: it brings data of other files inside.
+
+    Raises
+    ------
+    PackageInvalid, PackageRefused
+        As :func:`check_graph`; data that are still in another file are refused.
+    """
+    try:
+        model = _parsed(root, name)
+        if data_inside is not None:
+            data_inside(model)
+        _check_content(model, root, name, ())
+        return model
+    except PackageError as error:
+        raise type(error)(error.fact, error.remedy, error.path or root / name) from error.__cause__
+
+
+def _check_content(model: Any, root: Path, name: str, listed: Iterable[str]) -> frozenset[str]:
+    """Check operators, names and tensors; return the external data files that are used."""
+    _check_model(model)
+    tensors = TensorChecker(root, name, frozenset(listed))
+    _check_nodes(model, tensors)
+    return tensors.external
 
 
 def _parsed(root: Path, name: str) -> Any:
@@ -177,19 +206,34 @@ def _check_attribute(node: Any, attribute: Any, tensors: TensorChecker) -> None:
 def _check_ends(graph: Any, spec: GraphSpec, manifest: Manifest) -> None:
     held = {initializer.name for initializer in graph.initializer}
     inputs = [value for value in graph.input if value.name not in held]
-    for values, name, what in ((inputs, spec.input, "input"), (list(graph.output), spec.output, "output")):
-        if [value.name for value in values] != [name]:
+    wanted = [name for name in (spec.input, spec.record) if name]
+    for values, names, what in ((inputs, wanted, "input"), (list(graph.output), [spec.output], "output")):
+        if sorted(value.name for value in values) != sorted(names):
             found = ", ".join(shown(value.name, 40) for value in values[:4]) or "none"
             raise PackageInvalid(
-                fact=f"the manifest names the {what} {name!r}, the graph has {found}",
+                fact=f"the manifest names the {what} {' and '.join(map(repr, names))}, the graph has {found}",
                 remedy=f"correct {what} in [[graphs]], or export a graph with one {what}",
             )
     channels, shape, classes, answered = manifest.ends_of(spec)
-    _check_shape(inputs[0], "input", channels, "channels", shape)
-    _check_shape(graph.output[0], "output", classes, "classes", answered)
+    by_name = {value.name: value for value in inputs}
+    columns = len(manifest.input.record)
+    if spec.record:
+        _check_shape(by_name[spec.record], "record", columns, "columns", None)
+    if not manifest.input.channels:
+        _check_shape(by_name[spec.input], "input", columns, "columns", None)
+    else:
+        _check_shape(by_name[spec.input], "input", channels, "channels", shape, manifest.task == "dynamic")
+    per_image = bool(manifest.output.classes or manifest.output.quantities)
+    on_cells = bool(manifest.output.boxes)
+    _check_shape(
+        graph.output[0], "output", classes, "classes", None if per_image else (0, 0, 0) if on_cells else answered
+    )
 
 
-def _check_shape(value: Any, what: str, count: int, of: str, window: tuple[int, int, int]) -> None:
+def _check_shape(
+    value: Any, what: str, count: int, of: str, window: tuple[int, int, int] | None, sequence: bool = False
+) -> None:
+    """One end of the graph: (batch, count), or (batch, [times,] count, slices, rows, columns); 0 is any size."""
     import onnx
 
     tensor = value.type.tensor_type
@@ -198,20 +242,22 @@ def _check_shape(value: Any, what: str, count: int, of: str, window: tuple[int, 
             fact=f"the {what} is not 32-bit float", remedy="keep input and output in fp32 and cast inside the graph"
         )
     sizes = [dim.dim_value if dim.WhichOneof("value") == "dim_value" else None for dim in tensor.shape.dim]
-    if len(sizes) != 5:
+    axes = ["batch", *(["times"] if sequence else []), of, *([] if window is None else ["slices", "rows", "columns"])]
+    if len(sizes) != len(axes):
         raise PackageInvalid(
-            fact=f"the {what} has {len(sizes)} axes, not 5", remedy=f"export it as (batch, {of}, slices, rows, columns)"
+            fact=f"the {what} has {len(sizes)} axes, not {len(axes)}", remedy=f"export it as ({', '.join(axes)})"
         )
     if any(size is not None and size < 1 for size in sizes):
         raise PackageInvalid(fact=f"the {what} has an axis below 1", remedy=_EXPORT)
-    if sizes[1] != count:
-        found = "an unknown number of" if sizes[1] is None else sizes[1]
+    place = 2 if sequence else 1
+    if sizes[place] != count:
+        found = "an unknown number of" if sizes[place] is None else sizes[place]
         raise PackageInvalid(
             fact=f"the {what} has {found} {of}, the manifest means {count}",
             remedy="correct the manifest, or export the graph with that size fixed",
         )
-    for size, wanted in zip(sizes[2:], window, strict=True):
-        if size is not None and size != wanted:
+    for size, wanted in zip(sizes[place + 1 :], window or (), strict=True):
+        if size is not None and wanted and size != wanted:
             raise PackageInvalid(
                 fact=f"the {what} is fixed to {size} voxels where the window has {wanted}",
                 remedy="correct window.shape, or export with free sizes",

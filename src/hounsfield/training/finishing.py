@@ -14,6 +14,7 @@ from torch import nn
 from hounsfield.architectures.export import OUTPUT, Exported, example_inputs, export_onnx, parity
 from hounsfield.errors import EngineError, PackageInvalid
 from hounsfield.packages import Manifest, ModelPackage, build
+from hounsfield.packages.manifest import OutputSpec
 from hounsfield.training.recipe import PackageTable, Recipe
 
 _TOLERANCE = 1e-3
@@ -98,7 +99,7 @@ def manifest_of(recipe: Recipe, table: PackageTable, description: Mapping[str, A
         "licence": table.licence,
         "input": recipe.input,
         "domain": table.domain,
-        "output": table.output,
+        "output": _output(recipe, table),
         "architecture": dict(description),
         "graphs": [{"precision": "fp32", "file": _GRAPH, "input": "image", "output": OUTPUT}],
     }
@@ -111,6 +112,13 @@ def manifest_of(recipe: Recipe, table: PackageTable, description: Mapping[str, A
             fact=f"the recipe does not make a package: {where}: {first['msg']}",
             remedy="correct [package], or leave it out to end with weights and graph",
         ) from None
+
+
+def _output(recipe: Recipe, table: PackageTable) -> OutputSpec:
+    """The output table; the column that holds the class is the one that was trained on."""
+    if not table.output.classes or len(recipe.data.target) != 1 or table.output.target:
+        return table.output
+    return table.output.model_copy(update={"target": recipe.data.target[0]})
 
 
 def card(recipe: Recipe, table: PackageTable, record: Mapping[str, Any]) -> str:

@@ -263,6 +263,8 @@ class Recipe(_Table):
             raise ValueError("data.classes: name the values of the target, at least two, in the order of the logits")
         if (self.task == "fusion") != bool(self.data.record):
             raise ValueError("data.record: a fusion recipe names the columns of its record, and no other task does")
+        if per_image and self.package is not None:
+            self._check_classes(self.package.output)
         if not per_image and self.labels is None and self.package is None:
             raise ValueError("labels: say how many labels there are besides the background, or give [package.output]")
         if self.task == "dynamic" and any(step.step not in _SAME_FOR_ALL for step in self.input.intensity):
@@ -271,6 +273,18 @@ class Recipe(_Table):
             raise ValueError("labels: it is not the number of segments in [package.output]")
         self._check_flips()
         return self
+
+    def _check_classes(self, output: OutputSpec) -> None:
+        """The classes of the package are those of the data, in the same order."""
+        names = self.data.classes if len(self.data.target) == 1 else self.data.target
+        labels = tuple(one.label for one in (*output.classes, *output.quantities))
+        if labels != names:
+            raise ValueError(f"package.output: its labels are {list(labels)}, the data has {list(names)}")
+        several = len(self.data.target) > 1 or self.optimisation.loss == "bce"
+        if output.classes and output.activation != ("sigmoid" if several else "softmax"):
+            raise ValueError(
+                f"package.output.activation: this training makes {'sigmoid' if several else 'softmax'} scores"
+            )
 
     def _check_flips(self) -> None:
         if self.package is None or "left-right" not in self.augmentation.flip:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections import Counter
+from dataclasses import replace
 
 from hounsfield.errors import GeometryRefused, HounsfieldError, InputError
 from hounsfield.evaluation.dataset import Case
@@ -25,6 +26,7 @@ from hounsfield.packages import ModelPackage
 from hounsfield.reading import read, scan
 from hounsfield.usecases.events import Note, OnEvent, silent
 from hounsfield.usecases.job import Choices
+from hounsfield.usecases.points import MIDDLE, read_points
 from hounsfield.usecases.sessions import Sessions
 from hounsfield.usecases.stages import Labelled, Loaded, infer_stage, load_stage
 from hounsfield.volume import Acquisition, LabelMap
@@ -106,8 +108,9 @@ class CaseScorer:
             )
         with scan(case.images[0][1]) as contents:
             series = contents.choose(repair=self._choices.repair)
-            loaded = load_stage(series, self._package, self._choices)
-        return loaded, infer_stage(loaded, self._package, self._choices, self._sessions, silent)
+            choices = choices_of(case, self._package, self._choices)
+            loaded = load_stage(series, self._package, choices)
+        return loaded, infer_stage(loaded, self._package, choices, self._sessions, silent)
 
     def _keep_if_bad(
         self, case: Case, loaded: Loaded, labelled: Labelled, reference: LabelMap, scores: tuple[SegmentScores, ...]
@@ -124,6 +127,17 @@ class CaseScorer:
             heapq.heapreplace(self._heap, item)
         else:
             heapq.heappush(self._heap, item)
+
+
+def choices_of(case: Case, package: ModelPackage, choices: Choices) -> Choices:
+    """The choices with the case's point, for a package that reads the surroundings of one.
+
+    The column ``at`` says it (as ``run --at`` does); without one it is the middle of the scan.
+    """
+    if package.manifest.input.point is None or choices.at:
+        return choices
+    told = case.columns.get("at", "")
+    return replace(choices, at=read_points([told]) if told else (MIDDLE,))
 
 
 def acquired(scan: Acquisition) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from hounsfield.errors import HounsfieldError
 from hounsfield.planning import Plan
+from hounsfield.volume import Place
 
 Status = Literal["done", "refused", "failed", "skipped"]
 SegChoice = Literal["binary", "both"]
@@ -25,8 +26,8 @@ class Choices:
         The arithmetic of the network; fp32 unless asked otherwise.
     engine
         Name of the engine, empty to let the plan choose.
-    at_mm
-        LPS point: read only the region around it that the package wants.
+    at
+        Marked points: read only the region around each that the package wants.
     repair
         Resample tilted or uneven series instead of refusing them.
     seg
@@ -43,7 +44,7 @@ class Choices:
 
     precision: str = "fp32"
     engine: str = ""
-    at_mm: tuple[float, float, float] | None = None
+    at: tuple[Place, ...] = ()
     repair: bool = False
     seg: SegChoice = "binary"
     allow_unproven: bool = False
@@ -53,8 +54,7 @@ class Choices:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Choices:
         """The choices from ``dataclasses.asdict``."""
-        at = data["at_mm"]
-        return cls(**{**data, "at_mm": None if at is None else (at[0], at[1], at[2])})
+        return cls(**{**data, "at": tuple(Place.from_dict(one) for one in data["at"])})
 
 
 @dataclass(frozen=True)

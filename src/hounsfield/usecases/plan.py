@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from hounsfield.errors import DoesNotFit, GeometryRefused, HounsfieldError
 from hounsfield.packages import ModelPackage, Precision, open_package
 from hounsfield.packages.manifest import OutputSpec
 from hounsfield.planning import Budget, CalibrationKey, Machine, Need, NoPlan, Offer, Plan, choose, read_machine
 from hounsfield.plugins import registry
-from hounsfield.preparing.region import region_around
+from hounsfield.preparing import Resample
 from hounsfield.reading import Series, scan
 from hounsfield.settings import Settings, load_settings
 from hounsfield.usecases.events import Note, OnEvent, silent
 from hounsfield.usecases.job import Choices
 from hounsfield.usecases.sessions import proven_precision
+from hounsfield.usecases.spots import demand_points, largest_region
 from hounsfield.volume import Geometry
 
 
@@ -65,6 +66,7 @@ def plan_run(request: PlanRequest, on_event: OnEvent = silent) -> tuple[SeriesPl
         If the package or the input cannot be used at all.
     """
     package = open_package(request.model)
+    demand_points(package, request.choices)
     planner = Planner(package, request.choices, request.measure, on_event)
     with scan(request.input) as contents:
         if request.series is not None:
@@ -147,27 +149,24 @@ class Planner:
         """What one scan asks of a plan."""
         manifest = self._package.manifest
         spec = manifest.input
-        if self._choices.at_mm is not None:
-            from hounsfield.usecases.stages import region_mm
-
-            region = region_around(geometry, self._choices.at_mm, region_mm(self._package))
-            shape = tuple(part.stop - part.start for part in region.box)
-            geometry = geometry.cropped((0, 0, 0), cast(tuple[int, int, int], shape))
+        whole = geometry
+        geometry = largest_region(geometry, self._package, self._choices)
         grid = geometry.reoriented(spec.orientation)[0]
         if spec.spacing_mm is not None:
-            grid = grid.resampled(spec.spacing_mm)
+            grid = Resample(spec.spacing_mm).geometry(grid)
+        per_image = bool(manifest.output.classes or manifest.output.quantities)
         return Need(
-            scan_shape=geometry.shape,
-            grid_shape=grid.shape,
+            scan_shape=whole.shape,
+            grid_shape=spec.window.shape if per_image else grid.shape,
             window=spec.window.shape,
             overlap=spec.window.overlap,
-            classes=manifest.output.classes,
+            classes=manifest.output.channels,
             channels=len(spec.channels),
             features=self._features,
-            labels_itemsize=1 if manifest.output.classes <= 256 else 2,
+            labels_itemsize=0 if per_image else 1 if manifest.output.channels <= 256 else 2,
             positions=spec.window.positions,
             skipping=spec.window.skip_below is not None,
-            weighted=_weighted(manifest.output),
+            weighted=not per_image and _weighted(manifest.output),
             precision=self._precision,
             engine=self._choices.engine or self._settings.engine or None,
             mode=self._choices.mode,
@@ -241,7 +240,7 @@ def _weighted(output: OutputSpec) -> bool:
     """Whether the package's labels depend on the blending weights."""
     from hounsfield.inference.deciding import Decider, decision
 
-    return Decider(decision(output, output.classes), None).weighted
+    return Decider(decision(output, output.channels), None).weighted
 
 
 def _features(package: ModelPackage, precision: Precision) -> int | None:

@@ -64,6 +64,8 @@ def _skipped(path: Path, package: ModelPackage, precision: str) -> SeriesResult:
 
 def _rows(written: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The rows of a summary, as they were when the result was written."""
+    for one in written["class_scores"]:
+        yield {name: one[name] for name in ("label", "probability", "point_mm", "called")}
     labels = {segment["number"]: segment["label"] for segment in written["segments"]}
     for finding in written["findings"]:
         if finding["segment_number"] is None:

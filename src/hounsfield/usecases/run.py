@@ -18,6 +18,7 @@ from hounsfield.usecases.events import OnEvent, Progress, silent
 from hounsfield.usecases.job import Choices, Job, SeriesResult
 from hounsfield.usecases.plan import Planner
 from hounsfield.usecases.resuming import finished_before
+from hounsfield.usecases.spots import demand_points
 from hounsfield.usecases.stages import result_name
 from hounsfield.usecases.supervise import Supervisor
 
@@ -127,6 +128,7 @@ def run_model(request: RunRequest, on_event: OnEvent = silent) -> RunResult:
         If there is no scan, or the output folder is not empty.
     """
     package = open_package(request.model)
+    demand_points(package, request.choices)
     request = _as_planned(request, package)
     finished = finished_before(request.output, package, request.choices.precision, resume=request.resume)
     planner = Planner(package, request.choices, request.budget.host_bytes is not None, on_event)

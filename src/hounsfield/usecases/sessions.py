@@ -89,7 +89,7 @@ def _open(package: ModelPackage, choices: Choices, how: _How) -> Opened:
     else:
         network = OnnxGraph(package.graph_path(precision), quantised=precision == "int8")
     loaded = load_network(engine(how.engine), network, settings, how.accumulate)  # type: ignore[arg-type]
-    return Opened(loaded.session, loaded.head, manifest.output.classes)
+    return Opened(loaded.session, loaded.head, manifest.output.channels)
 
 
 def _torch_network(package: ModelPackage) -> Any:

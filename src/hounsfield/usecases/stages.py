@@ -20,9 +20,10 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from hounsfield.errors import DomainRefused, GeometryRefused, PackageInvalid
-from hounsfield.findings import CodedConcept, Segment
+from hounsfield.errors import DomainRefused, GeometryRefused
+from hounsfield.findings import ClassScore, CodedConcept, Findings, Segment
 from hounsfield.findings.measuring import measure_segments
+from hounsfield.findings.scoring import class_findings
 from hounsfield.findings.terminology import VOLUME
 from hounsfield.inference.clean_up import clean_up
 from hounsfield.packages import ModelPackage, Precision
@@ -30,30 +31,29 @@ from hounsfield.packages.manifest import Code, SegmentSpec
 from hounsfield.planning import Plan
 from hounsfield.preparing import Prepared, check_domain, prepare
 from hounsfield.preparing.domain import demand_domain
-from hounsfield.preparing.region import Region, region_around
 from hounsfield.reading import Series, load
 from hounsfield.usecases.events import OnEvent, Progress
 from hounsfield.usecases.job import Choices, SeriesResult
 from hounsfield.usecases.resident import peak_bytes
 from hounsfield.usecases.sessions import Sessions
+from hounsfield.usecases.spots import Spot, joined, spots_of
 from hounsfield.version import __version__
 from hounsfield.volume import LabelMap, TimeSeries, Volume
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A scan that the package may read: the whole, and the part that is read."""
+    """A scan that the package may read: the whole, and the parts that are read."""
 
     whole: Volume
-    part: Volume
-    region: Region | None
+    spots: tuple[Spot, ...]
     warnings: tuple[str, ...]
     seconds: float
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Labels on the whole scan's grid, and what they took."""
+    """Labels on the whole scan's grid or class scores, and what they took."""
 
     labels: LabelMap
     engine: str
@@ -61,6 +61,7 @@ class Labelled:
     plan: Mapping[str, Any]
     figures: Mapping[str, Any]
     warnings: tuple[str, ...] = field(default=())
+    scores: tuple[ClassScore, ...] = ()
 
 
 def result_name(series: Series) -> str:
@@ -96,15 +97,20 @@ def load_stage(series: Series, package: ModelPackage, choices: Choices, known: t
             "extract a time point, or choose another series",
             series.source,
         )
-    region = None
-    if choices.at_mm is not None:
-        region = region_around(whole.geometry, choices.at_mm, region_mm(package))
-    part = whole if region is None else region.of(whole)
-    warnings = (*known, *_within_domain(part, package, choices, series.source))
-    if region is not None:
-        point = ", ".join(f"{value:g}" for value in choices.at_mm or ())
-        warnings = (*warnings, f"only the region around ({point}) mm was read")
-    return Loaded(whole, part, region, warnings, time.perf_counter() - began)
+    return loaded_part(whole, package, choices, known, series.source, began)
+
+
+def loaded_part(
+    whole: Volume, package: ModelPackage, choices: Choices, known: tuple[str, ...], source: Path, began: float
+) -> Loaded:
+    """A scan in memory with the parts of it that are read, each within the package's domain."""
+    spots = spots_of(whole, package, choices)
+    warnings = list(known)
+    for spot in spots:
+        warnings += _within_domain(spot.part, package, choices, source)
+        if spot.point_mm is not None:
+            warnings.append(f"only the region around {spot} was read")
+    return Loaded(whole, spots, tuple(dict.fromkeys(warnings)), time.perf_counter() - began)
 
 
 def _within_domain(part: Volume, package: ModelPackage, choices: Choices, source: Path) -> tuple[str, ...]:
@@ -115,7 +121,7 @@ def _within_domain(part: Volume, package: ModelPackage, choices: Choices, source
     except DomainRefused as error:
         high = None if domain.extent_mm is None else domain.extent_mm.high
         too_large = high is not None and max(part.geometry.extent_mm) > high
-        if too_large and choices.at_mm is None and package.manifest.input.spacing_mm is not None:
+        if too_large and not choices.at and package.manifest.input.spacing_mm is not None:
             remedy = "give the place to read with --at X,Y,Z (LPS mm), or choose another series or model"
             raise DomainRefused(error.fact, remedy, source) from error
         raise DomainRefused(error.fact, error.remedy, source) from error
@@ -130,9 +136,32 @@ def infer_stage(
     plan: Plan | None = None,
 ) -> Labelled:
     """Prepare, run the network as planned, restore, clean up."""
-    prepared = _prepared(loaded.part, package, plan)
-    room = _label_room(loaded.part, package) if plan is not None and plan.mapped else None
     before, began = time.process_time(), time.perf_counter()
+    if package.manifest.output.classes:
+        from hounsfield.usecases.classifying import classify
+
+        network = classify(loaded, package, choices, sessions, on_event, plan)
+    else:
+        answers = [_labelled(spot, package, choices, sessions, on_event, plan) for spot in loaded.spots]
+        network = _together(loaded, answers)
+    busy, elapsed = time.process_time() - before, max(time.perf_counter() - began, 1e-9)
+    voxels = sum(spot.part.array.size for spot in loaded.spots)
+    figures = {
+        "engine": network.engine,
+        "precision": network.precision,
+        **network.figures,
+        "voxels_per_second": round(voxels / max(network.figures["infer_seconds"], 1e-9)),
+        "cpu_utilisation": round(min(1.0, busy / elapsed / len(os.sched_getaffinity(0))), 4),
+    }
+    return replace(network, figures=figures, plan=_what_ran(package, network.plan, plan))
+
+
+def _labelled(
+    spot: Spot, package: ModelPackage, choices: Choices, sessions: Sessions, on_event: OnEvent, plan: Plan | None
+) -> Labelled:
+    """The labels of one part, cleaned up, on its own grid."""
+    prepared = _prepared(spot.part, package, plan)
+    room = _label_room(spot.part, package) if plan is not None and plan.mapped else None
     if package.manifest.steps:
         from hounsfield.usecases.stepping import infer_steps
 
@@ -141,18 +170,22 @@ def infer_stage(
         network = (_whole if choices.mode == "whole" else _windows)(
             prepared, package, choices, sessions, on_event, plan, room
         )
-    labels = clean_up(network.labels, package.manifest.output.clean_up)
-    if loaded.region is not None:
-        labels = loaded.region.put_back(labels, loaded.whole.geometry)
-    busy, elapsed = time.process_time() - before, max(time.perf_counter() - began, 1e-9)
-    figures = {
-        "engine": network.engine,
-        "precision": network.precision,
-        **network.figures,
-        "voxels_per_second": round(loaded.part.array.size / max(network.figures["infer_seconds"], 1e-9)),
-        "cpu_utilisation": round(min(1.0, busy / elapsed / len(os.sched_getaffinity(0))), 4),
-    }
-    return replace(network, labels=labels, figures=figures, plan=_what_ran(package, network.plan, plan))
+    return replace(network, labels=clean_up(network.labels, package.manifest.output.clean_up, spot.point_mm))
+
+
+def _together(loaded: Loaded, answers: list[Labelled]) -> Labelled:
+    """The answers of all parts as one; times and windows add up, and a part without a label is told."""
+    labels = joined(loaded.spots, [one.labels for one in answers], loaded.whole.geometry)
+    counted = ("infer_seconds", "network_seconds", "windows", "windows_skipped")
+    sums = {name: round(sum(one.figures[name] for one in answers), 3) for name in counted if name in answers[0].figures}
+    empty = tuple(
+        f"nothing was found around {spot}"
+        for spot, one in zip(loaded.spots, answers, strict=True)
+        if spot.point_mm is not None and not one.labels.array.any()
+    )
+    first = answers[0]
+    figures = {**first.figures, **(sums if len(answers) > 1 else {})}
+    return replace(first, labels=labels, figures=figures, warnings=(*first.warnings, *empty))
 
 
 def _prepared(part: Volume, package: ModelPackage, plan: Plan | None) -> Prepared:
@@ -163,7 +196,7 @@ def _prepared(part: Volume, package: ModelPackage, plan: Plan | None) -> Prepare
 
 def _label_room(part: Volume, package: ModelPackage) -> NDArray[Any]:
     """Labels in an unlinked temporary file instead of memory."""
-    dtype = np.uint8 if package.manifest.output.classes <= 256 else np.uint16
+    dtype = np.uint8 if package.manifest.output.channels <= 256 else np.uint16
     with tempfile.TemporaryFile() as file:
         return np.memmap(file, dtype, "w+", shape=part.shape)
 
@@ -228,7 +261,7 @@ def _whole(
     answer = segment_whole(
         prepared,
         read_network(package.graph_path(precision)),
-        decision(manifest.output, manifest.output.classes),
+        decision(manifest.output, manifest.output.channels),
         settings,
         pad_value=manifest.input.window.pad_value,
         out=room,
@@ -256,11 +289,29 @@ def write_stage(
     began = time.perf_counter()
     run_uid = f"2.25.{uuid.uuid4().int}"
     segments = tuple(segment_of(spec) for spec in package.manifest.output.segments)
-    findings = measure_segments(labelled.labels, loaded.whole, segments, seed=run_uid)
+    if labelled.scores:
+        findings = Findings((), class_findings(labelled.scores, run_uid), labelled.scores)
+    else:
+        findings = measure_segments(labelled.labels, loaded.whole, segments, seed=run_uid)
     facts = _facts(package, loaded, labelled, choices, run_uid, began)
     result = Result(loaded.whole, labelled.labels, findings, facts, ResultUids.for_run(run_uid))
     written = _write_all(result, output, name, choices)
-    rows = tuple(
+    rows = _rows(findings, segments)
+    figures = {
+        **facts.figures,
+        "write_seconds": round(time.perf_counter() - began, 3),
+        "peak_resident_mib": round(peak_bytes() / 2**20, 1),
+    }
+    return SeriesResult(name, series.summary, "done", written, rows, result.warnings, figures)
+
+
+def _rows(findings: Findings, segments: tuple[Segment, ...]) -> tuple[dict[str, Any], ...]:
+    """One row per finding or class, for summaries."""
+    if findings.class_scores:
+        from hounsfield.usecases.classifying import score_rows
+
+        return score_rows(findings.class_scores)
+    return tuple(
         {
             "label": segments[finding.segment_number - 1].label,
             "component": finding.component,
@@ -270,12 +321,6 @@ def write_stage(
         for finding in findings.findings
         if finding.segment_number is not None
     )
-    figures = {
-        **facts.figures,
-        "write_seconds": round(time.perf_counter() - began, 3),
-        "peak_resident_mib": round(peak_bytes() / 2**20, 1),
-    }
-    return SeriesResult(name, series.summary, "done", written, rows, result.warnings, figures)
 
 
 def _write_all(result: Any, output: Path, name: str, choices: Choices) -> dict[str, Path]:
@@ -285,13 +330,17 @@ def _write_all(result: Any, output: Path, name: str, choices: Choices) -> dict[s
     partial.mkdir(parents=True)
     try:
         files = {}
-        if why_not_dicom(result.volume) is None:
+        if not result.has_segments:
+            if why_not_dicom(result.volume, located=False) is None:
+                files["sr"] = write_sr(result, partial / "sr.dcm").path
+        elif why_not_dicom(result.volume) is None:
             kinds = (SegKind.BINARY, SegKind.LABELMAP) if choices.seg == "both" else (SegKind.BINARY,)
             segs = {f"seg-{kind.value.lower()}" if len(kinds) > 1 else "seg": kind for kind in kinds}
             stored = {key: write_seg(result, partial / f"{key}.dcm", kind=kind) for key, kind in segs.items()}
             files.update({key: one.path for key, one in stored.items()})
             files["sr"] = write_sr(result, partial / "sr.dcm", seg=next(iter(stored.values()))).path
-        files["nifti"] = write_nifti(result, partial / "labels.nii.gz").path
+        if result.has_segments:
+            files["nifti"] = write_nifti(result, partial / "labels.nii.gz").path
         files["json"] = write_json(result, partial / "result.json").path
         files["report"] = write_report(result, partial / "report.html").path
         final = output / name
@@ -331,7 +380,7 @@ def _facts(
         finished=finished,
         plan=labelled.plan,
         figures=figures,
-        warnings=(*_no_dicom(loaded.whole), *loaded.warnings, *labelled.warnings),
+        warnings=(*_no_dicom(loaded.whole, package), *loaded.warnings, *labelled.warnings),
         limits=card_limits(package.card()),
         intended_use=" ".join(manifest.intended_use.split()),
         attribution=manifest.licence.attribution,
@@ -339,11 +388,13 @@ def _facts(
     )
 
 
-def _no_dicom(volume: Volume) -> tuple[str, ...]:
+def _no_dicom(volume: Volume, package: ModelPackage) -> tuple[str, ...]:
     from hounsfield.writing import why_not_dicom
 
-    reason = why_not_dicom(volume)
-    return () if reason is None else (f"no DICOM SEG and SR were written: {reason}",)
+    located = bool(package.manifest.output.segments)
+    reason = why_not_dicom(volume, located=located)
+    what = "DICOM SEG and SR were" if located else "DICOM SR was"
+    return () if reason is None else (f"no {what} written: {reason}",)
 
 
 def card_limits(card: str) -> tuple[str, ...]:
@@ -357,21 +408,6 @@ def card_limits(card: str) -> tuple[str, ...]:
         elif inside and points and line.startswith("  "):
             points[-1] += " " + line.strip()
     return tuple(points)
-
-
-def region_mm(package: ModelPackage) -> tuple[float, float, float]:
-    """Size (x, y, z) mm of one window, the region that a model reads around a point."""
-    spec = package.manifest.input
-    if spec.spacing_mm is None:
-        raise PackageInvalid(f"{package.reference} has no spacing, so a point gives no region", "leave --at out")
-    from hounsfield.volume import parse_orientation
-
-    size = [0.0, 0.0, 0.0]
-    for (axis, _), voxels, spacing in zip(
-        parse_orientation(spec.orientation), spec.window.shape, spec.spacing_mm, strict=True
-    ):
-        size[axis] = voxels * spacing
-    return (size[0], size[1], size[2])
 
 
 def segment_of(spec: SegmentSpec) -> Segment:

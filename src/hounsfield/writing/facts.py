@@ -147,6 +147,11 @@ class Result:
         return tuple(dict.fromkeys(everything))
 
     @property
+    def has_segments(self) -> bool:
+        """Whether the answer is labels; else it is class scores, quantities or located findings."""
+        return bool(self.findings.segments)
+
+    @property
     def is_empty(self) -> bool:
-        """Whether not a single voxel was labelled."""
-        return not bool(self.labels.array.any())
+        """Whether labels were asked for and not a single voxel was labelled."""
+        return self.has_segments and not bool(self.labels.array.any())

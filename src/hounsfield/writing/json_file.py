@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from hounsfield.findings import CodedConcept, Finding, Segment
+from hounsfield.findings import ClassScore, CodedConcept, Finding, Segment
 from hounsfield.volume import Geometry
 from hounsfield.writing.facts import RESEARCH_USE, Result
 from hounsfield.writing.files import Written, same, write_checked
@@ -52,10 +52,7 @@ def as_data(result: Result) -> dict[str, Any]:
         "warnings": list(result.warnings),
         "segments": [_segment(segment) for segment in result.findings.segments],
         "findings": [_finding(finding) for finding in result.findings.findings],
-        "class_scores": [
-            {"concept": _code(s.concept), "probability": s.probability, "threshold": s.threshold}
-            for s in result.findings.class_scores
-        ],
+        "class_scores": [_class_score(score) for score in result.findings.class_scores],
         "package": {
             "id": facts.package_id,
             "version": facts.package_version,
@@ -84,6 +81,19 @@ def _code(concept: CodedConcept | None) -> dict[str, str] | None:
     return None if concept is None else vars(concept)
 
 
+def _class_score(score: ClassScore) -> dict[str, Any]:
+    return {
+        "label": score.label,
+        "concept": _code(score.concept),
+        "probability": score.probability,
+        "threshold": score.threshold,
+        "reported": score.reported,
+        "operating_points": dict(score.operating_points),
+        "called": {name: score.probability >= value for name, value in score.operating_points},
+        "point_mm": None if score.centre_mm is None else list(score.centre_mm),
+    }
+
+
 def _segment(segment: Segment) -> dict[str, Any]:
     return {
         "number": segment.number,
@@ -108,6 +118,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "centre_lps_mm": None if finding.centre_mm is None else list(finding.centre_mm),
         "box_lps_mm": None if finding.box_mm is None else [list(corner) for corner in finding.box_mm],
         "score": finding.score,
+        "called": dict(finding.called),
         "measurements": [
             {
                 "concept": _code(one.concept),

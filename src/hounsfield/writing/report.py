@@ -121,7 +121,7 @@ def _pictures(result: Result) -> str:
         _legend(result),
         "</section>",
     ]
-    shown = [finding for finding in _worth_a_row(result) if finding.box_mm is not None]
+    shown = [finding for finding in _worth_a_row(result) if finding.centre_mm is not None]
     if shown:
         parts.append("<section><h2>Key slices</h2>")
         parts += [_key_row(stage, finding, colours) for finding in shown[:MAX_ROWS]]
@@ -175,12 +175,13 @@ def _richest(
 
 def _key_row(stage: Stage, finding: Finding, colours: dict[int, Rgb]) -> str:
     """The three planes through one finding, cropped around it."""
-    if finding.box_mm is None or finding.centre_mm is None:
+    if finding.centre_mm is None:
         return ""
-    start, stop = box_around(stage, finding.box_mm, _MARGIN_MM, _LEAST_MM)
+    box_mm = finding.box_mm or (finding.centre_mm, finding.centre_mm)
+    start, stop = box_around(stage, box_mm, _MARGIN_MM, _LEAST_MM)
     view = View(start, stop, display_range(stage, start, stop), colours, _KEY_PX)
     index = stage.index_of(finding.centre_mm)
-    inner = box_around(stage, finding.box_mm, 0.0, 0.0)
+    inner = box_around(stage, box_mm, 0.0, 0.0)
     number = finding.segment_number
     colour = colours.get(number or 0, (128, 128, 128))
     figures = "".join(

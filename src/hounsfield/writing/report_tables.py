@@ -15,6 +15,8 @@ _UNITS = {"1": "", "[hnsf'U]": "HU", "g/ml{SUVbw}": "SUVbw", "Bq/ml": "Bq/ml"}
 
 def measurement_table(findings: Findings) -> str:
     """One line per finding; columns that no finding fills are left out."""
+    if findings.class_scores:
+        return score_table(findings)
     rows = [(finding, _cells(finding)) for finding in findings.findings]
     columns = [name for name in _COLUMNS if any(cells.get(name) for _, cells in rows)]
     head = "".join(f'<th class="n">{escape(name)}</th>' for name in columns)
@@ -36,6 +38,31 @@ def measurement_table(findings: Findings) -> str:
     return (
         f'<div class="scroll"><table><thead><tr><th>Finding</th>{head}</tr></thead>'
         f"<tbody>{''.join(body)}</tbody></table></div>{note}"
+    )
+
+
+def score_table(findings: Findings) -> str:
+    """One line per class (and point): the probability, and every operating point with what it says."""
+    names = list(dict.fromkeys(name for one in findings.class_scores for name, _ in one.operating_points))
+    head = "".join(f'<th class="n">{escape(name)}</th>' for name in names)
+    body = []
+    for one in findings.class_scores:
+        thresholds = dict(one.operating_points)
+        cells = []
+        for name in names:
+            value = thresholds.get(name)
+            says = "" if value is None else f"{'yes' if one.probability >= value else 'no'} (from {value:.3g})"
+            cells.append(f'<td class="n">{escape(says) or "–"}</td>')
+        place = "" if one.centre_mm is None else " at ({:.1f}, {:.1f}, {:.1f}) mm".format(*one.centre_mm)
+        body.append(
+            f'<tr><td class="name">{escape((one.label + place)[:64])}</td><td class="n">{one.probability:.3f}</td>'
+            f"{''.join(cells)}</tr>"
+        )
+    return (
+        f'<div class="scroll"><table><thead><tr><th>Class</th><th class="n">Score (0 to 1)</th>{head}</tr></thead>'
+        f"<tbody>{''.join(body)}</tbody></table></div>"
+        '<p class="note">A score is what the model answers. It is the probability of the class only as far as the '
+        "evidence of the package shows that it is calibrated. Operating points were fixed beforehand.</p>"
     )
 
 

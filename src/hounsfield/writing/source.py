@@ -50,29 +50,35 @@ class SourceImages:
         return self.datasets[0]
 
 
-def why_not_dicom(volume: Volume) -> str | None:
-    """Why no DICOM result can be written for this volume, or ``None`` if one can."""
+def why_not_dicom(volume: Volume, located: bool = True) -> str | None:
+    """Why no DICOM result can be written for this volume, or ``None`` if one can.
+
+    Parameters
+    ----------
+    located
+        Whether the result says where something lies, which needs a frame of reference.
+    """
     provenance = volume.provenance
     if provenance.format != "dicom":
         return f"the scan came as {provenance.format}, which carries no patient, study or series to attach to"
     if not provenance.study_instance_uid or not provenance.series_instance_uid:
         return "the scan has no Study or Series Instance UID"
-    if volume.geometry.frame_of_reference_uid is None:
+    if located and volume.geometry.frame_of_reference_uid is None:
         return "the scan has no Frame of Reference UID, so a result could not say where it lies"
     if not provenance.frames and not provenance.source_files:
         return "the files behind the scan are not known"
     return None
 
 
-def read_source(volume: Volume) -> SourceImages:
-    """Read the headers behind ``volume`` again, without pixel data.
+def read_source(volume: Volume, located: bool = True) -> SourceImages:
+    """Read the headers behind ``volume`` again, without pixel data; ``located`` as in :func:`why_not_dicom`.
 
     Raises
     ------
     OutputError
         If no DICOM result can refer to this scan, or its files changed since they were read.
     """
-    reason = why_not_dicom(volume)
+    reason = why_not_dicom(volume, located)
     if reason is not None:
         raise OutputError(reason, _NIFTI_INSTEAD, volume.provenance.source)
     provenance = volume.provenance
@@ -123,6 +129,8 @@ def _drop_invalid(dataset: Dataset) -> None:
     """Empty what would make the result itself invalid: never a changed value, only none."""
     if dataset.PatientSex not in (None, "", "M", "F", "O"):
         dataset.PatientSex = None
+    if not re.fullmatch(r"(\d{3}[DWMY])?", str(dataset.get("PatientAge") or "")):
+        del dataset.PatientAge
     for keyword in _DATES:
         if not re.fullmatch(r"(\d{8})?", str(dataset.get(keyword) or "")):
             setattr(dataset, keyword, None)

@@ -24,6 +24,7 @@ from hounsfield.writing.files import Written, write_checked
 from hounsfield.writing.seg import stored_instances
 from hounsfield.writing.source import SourceImages, read_source
 from hounsfield.writing.sr_check import check_sr
+from hounsfield.writing.sr_scores import scored_group
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -38,7 +39,7 @@ _SOURCE: Final = CodedConcept("260753009", "SCT", "Source")
 _COMMENT: Final = CodedConcept("121106", "DCM", "Comment")
 
 
-def write_sr(result: Result, path: Path, *, seg: Written, overwrite: bool = False) -> Written:
+def write_sr(result: Result, path: Path, *, seg: Written | None = None, overwrite: bool = False) -> Written:
     """Write the measurements as SR, read them back with highdicom, compare.
 
     One measurement group (TID 1411) per segment and per lesion, each referencing its segment
@@ -48,7 +49,8 @@ def write_sr(result: Result, path: Path, *, seg: Written, overwrite: bool = Fals
     Parameters
     ----------
     seg
-        The SEG of the same result, as ``write_seg`` returned it.
+        The SEG of the same result, as ``write_seg`` returned it; ``None`` for class scores, which have a
+        group without a region (TID 1501), or at a point (TID 1410 with a point in the frame of reference).
 
     Raises
     ------
@@ -57,9 +59,9 @@ def write_sr(result: Result, path: Path, *, seg: Written, overwrite: bool = Fals
     OutputExists, ReadBackFailed
         See ``hounsfield.writing.files``.
     """
-    source = read_source(result.volume)
-    header = _seg_header(result, seg)
-    instances = stored_instances(result).items
+    source = read_source(result.volume, located=result.has_segments)
+    header = None if seg is None else _seg_header(result, seg)
+    instances = () if seg is None else stored_instances(result).items
     with quiet_headers():
         dataset = _build(result, source, header, instances)
     written = write_checked(
@@ -78,13 +80,13 @@ def _seg_header(result: Result, seg: Written) -> Dataset:
     return dcmread(seg.path, stop_before_pixels=True)
 
 
-def _build(result: Result, source: SourceImages, seg: Dataset, instances: tuple[Instance, ...]) -> Dataset:
+def _build(result: Result, source: SourceImages, seg: Dataset | None, instances: tuple[Instance, ...]) -> Dataset:
     from highdicom.sr import Comprehensive3DSR, MeasurementReport
 
     report = MeasurementReport(
         observation_context=_observer(result),
         procedure_reported=code(_procedure(source.first)),
-        imaging_measurements=_groups(result, seg, instances),
+        imaging_measurements=_groups(result, source, seg, instances),
     )
     root = report[0].ContentSequence
     measurements = root.pop()
@@ -92,7 +94,7 @@ def _build(result: Result, source: SourceImages, seg: Dataset, instances: tuple[
     root.append(measurements)
     root.append(_evaluations(result))
     document: Dataset = Comprehensive3DSR(
-        evidence=[*source.datasets, seg],
+        evidence=[*source.datasets, *([] if seg is None else [seg])],
         content=report[0],
         series_instance_uid=result.uids.sr_series_uid,
         series_number=_SERIES_NUMBER,
@@ -160,14 +162,17 @@ def _image_library(source: SourceImages) -> Any:
     return library
 
 
-def _groups(result: Result, seg: Dataset, instances: tuple[Instance, ...]) -> list[Any]:
+def _groups(result: Result, source: SourceImages, seg: Dataset | None, instances: tuple[Instance, ...]) -> list[Any]:
     """A group for each finding, in the order of the findings."""
     regions = {(finding_of(result.findings, item).tracking_uid): item for item in instances}
     groups = []
     for finding in result.findings.findings:
         item = regions.get(finding.tracking_uid)
         has_voxels = finding.centre_mm is not None
-        groups.append(_group(result, finding, seg, item if has_voxels else None))
+        if seg is None or finding.segment_number is None:
+            groups.append(scored_group(result, finding, source, _shared(result, finding)))
+        else:
+            groups.append(_group(result, finding, seg, item if has_voxels else None))
     if not groups:
         raise OutputError("there is no finding to report", "measure at least one segment")
     return groups
@@ -179,7 +184,6 @@ def _group(result: Result, finding: Finding, seg: Dataset, item: Instance | None
         FindingSite,
         MeasurementsAndQualitativeEvaluations,
         QualitativeEvaluation,
-        TrackingIdentifier,
         VolumetricROIMeasurementsAndQualitativeEvaluations,
     )
 
@@ -195,12 +199,9 @@ def _group(result: Result, finding: Finding, seg: Dataset, item: Instance | None
     number = finding.segment_number
     category = None if number is None else code(segment_of(result.findings, number).category)
     arguments = {
-        "tracking_identifier": TrackingIdentifier(uid=finding.tracking_uid, identifier=finding.tracking_id),
-        "finding_type": code(finding.concept),
+        **_shared(result, finding),
         "finding_category": category,
         "finding_sites": sites or None,
-        "algorithm_id": _algorithm(result),
-        "measurements": [_measurement(one) for one in finding.measurements],
         "qualitative_evaluations": evaluations,
     }
     if item is None:
@@ -208,6 +209,18 @@ def _group(result: Result, finding: Finding, seg: Dataset, item: Instance | None
     return VolumetricROIMeasurementsAndQualitativeEvaluations(
         referenced_segment=_referenced_segment(result, seg, item), **arguments
     )
+
+
+def _shared(result: Result, finding: Finding) -> dict[str, Any]:
+    """What every measurement group says: identity, what it is, the algorithm, the numbers."""
+    from highdicom.sr import TrackingIdentifier
+
+    return {
+        "tracking_identifier": TrackingIdentifier(uid=finding.tracking_uid, identifier=finding.tracking_id),
+        "finding_type": code(finding.concept),
+        "algorithm_id": _algorithm(result),
+        "measurements": [_measurement(one) for one in finding.measurements],
+    }
 
 
 def _referenced_segment(result: Result, seg: Dataset, item: Instance) -> Any:

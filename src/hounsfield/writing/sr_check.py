@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 
-def check_sr(path: Path, result: Result, seg: Dataset, instances: tuple[Instance, ...]) -> None:
+def check_sr(path: Path, result: Result, seg: Dataset | None, instances: tuple[Instance, ...]) -> None:
     """Raise ReadBackFailed unless every finding reads back with its numbers, units and segment."""
     from highdicom.sr import srread
 
@@ -24,7 +24,7 @@ def check_sr(path: Path, result: Result, seg: Dataset, instances: tuple[Instance
         document = srread(path)
         content = document.content
         regions = content.get_volumetric_roi_measurement_groups()
-        others = content.get_image_measurement_groups()
+        others = (*content.get_image_measurement_groups(), *content.get_planar_roi_measurement_groups())
     groups: dict[str, Any] = {str(group.tracking_uid): group for group in (*regions, *others)}
     findings = result.findings.findings
     same("the number of measurement groups", len(regions) + len(others) == len(findings), path)
@@ -34,7 +34,7 @@ def check_sr(path: Path, result: Result, seg: Dataset, instances: tuple[Instance
         same(f"the group of {finding.tracking_id}", finding.tracking_uid in groups, path)
         group = groups[finding.tracking_uid]
         _check_group(path, finding, group)
-        if finding.tracking_uid in volumetric:
+        if finding.tracking_uid in volumetric and seg is not None:
             _check_segment(path, group.referenced_segment, seg, numbers[finding.tracking_uid])
     same("the verification flag", document.VerificationFlag == "UNVERIFIED", path)
     same("the completion flag", document.CompletionFlag == ("COMPLETE" if result.facts.complete else "PARTIAL"), path)
