@@ -166,7 +166,7 @@ def _whole_plans(need: Need, whole: Sequence[WholeOffer], footprint: Footprint) 
     for offer in whole:
         if not _wanted(need, offer.engine, offer.precision, "cpu", offer.proven):
             continue
-        process = footprint.process_bytes.get(offer.engine, 500 * _MIB) + footprint.outside_bytes
+        process = footprint.process_bytes.get(offer.engine, 500 * _MIB)
         for mapped in (False, True):
             cost = whole_cost(need, offer, process, mapped, footprint)
             yield _whole_plan(need, offer, mapped, cost)

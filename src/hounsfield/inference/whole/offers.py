@@ -11,8 +11,9 @@ from hounsfield.inference.whole.segmenting import padded_shape
 from hounsfield.inference.whole.working_set import working_set
 from hounsfield.planning import Machine, WholeOffer
 
-ENGINE_BYTES = {"openvino": 60 << 20, "onnxruntime": 40 << 20}
-_MARGIN = 1.05
+# Of the sum of all parts of the largest working set; measured 0.77 (one slab for the whole volume,
+# where the engine uses buffers twice) to 1.05 (many slabs), see benchmarks/memory_contract.py.
+_SHARE_IN_USE = 0.82
 _COPIES_WHILE_READING = 3
 _SLAB_BYTES = tuple(int(2**power) << 20 for power in (4, 5, 6, 6.5, 7, 7.5, 8, 8.5, 9, 10, 11))
 _WAYS = (
@@ -67,13 +68,13 @@ def whole_offers(
 
 
 def predicted_workspace(run: WholeRun) -> int:
-    """Peak bytes that a run adds: the engine itself, and the largest working set, weights of its stage included."""
+    """Peak bytes that a run adds to a process with the engine loaded: the largest working set, weights included."""
     sets = [
         working_set(run.network, stage, run.shapes, depth, run.settings.layout).total
         for stage, depth in zip(run.stages, run.depths, strict=True)
     ]
     answer = math.prod(run.shapes[run.network.output]) // run.shapes[run.network.output][1] * run.depths[-1] * 8
-    return ENGINE_BYTES[run.settings.engine] + math.ceil(max(*sets, sets[-1] + answer) * _MARGIN)
+    return math.ceil(max(*sets, sets[-1] + answer) * _SHARE_IN_USE)
 
 
 def full_resolution_depth(run: WholeRun) -> int:
