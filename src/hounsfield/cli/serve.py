@@ -52,7 +52,7 @@ def need_server_extra() -> None:
     SettingsError
         With the line that installs it.
     """
-    missing = [name for name in ("sqlalchemy", "pynetdicom") if importlib.util.find_spec(name) is None]
+    missing = [name for name in ("sqlalchemy", "fastapi") if importlib.util.find_spec(name) is None]
     if missing:
         from hounsfield.errors import SettingsError
 

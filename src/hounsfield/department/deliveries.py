@@ -75,9 +75,16 @@ def delivered(connection: Connection, delivery_id: int, status: int, note: str =
     connection.execute(update(deliveries).where(*still).values(**values, **grown))
 
 
-def postponed(connection: Connection, due: Due, status: int | None, reason: str) -> float:
-    """It failed; the seconds until the next try, or 0 when it is dead now."""
-    wait = next_wait_s(due.attempts)
+def postponed(connection: Connection, due: Due, status: int | None, reason: str, share: float = 1.0) -> float:
+    """It failed; the seconds until the next try, or 0 when it is dead now.
+
+    Parameters
+    ----------
+    share
+        Of the full wait, from :func:`jitter`; one for all that failed together, so that they are
+        tried again together.
+    """
+    wait = share * full_wait_s(due.attempts)
     waited = due.waited_s + wait
     dead = waited > DEAD_AFTER_S
     values = {
@@ -93,10 +100,14 @@ def postponed(connection: Connection, due: Due, status: int | None, reason: str)
     return 0.0 if dead else wait
 
 
-def next_wait_s(attempts: int) -> float:
-    """Doubling from 5 s to 15 min, each shortened at random by up to a third, so that peers are not hit in step."""
-    full = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(attempts, 16))
-    return full * random.uniform(2 / 3, 1)
+def full_wait_s(attempts: int) -> float:
+    """Doubling from 5 s to 15 min."""
+    return min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(attempts, 16))
+
+
+def jitter() -> float:
+    """A random share of the full wait, two thirds to all of it: peers are not hit in step."""
+    return random.uniform(2 / 3, 1)
 
 
 def supersede(connection: Connection, job_ids: Sequence[int]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 
 from hounsfield.network.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
@@ -30,3 +31,17 @@ def _short(element: int, vr: bytes, value: bytes) -> bytes:
 
 def _long(element: int, vr: bytes, value: bytes) -> bytes:
     return struct.pack("<HH2s2xL", 0x0002, element, vr, len(value)) + value
+
+
+def data_set_start(path: Path) -> int:
+    """Where the data set of a DICOM file begins: after preamble and group 0002, bytes."""
+    with path.open("rb") as stream:
+        position = 132 if stream.read(132)[128:132] == b"DICM" else 0
+        while True:
+            stream.seek(position)
+            first = stream.read(12)
+            if len(first) < 8 or first[:2] != b"\x02\x00":
+                return position
+            long = first[4:6] in (b"OB", b"UN", b"OW", b"UT", b"SQ")
+            length = int.from_bytes(first[8:12] if long else first[6:8], "little")
+            position += (12 if long else 8) + length

@@ -246,19 +246,62 @@ def abort(reason: int = 0) -> bytes:
     return head(ABORT, 4) + struct.pack(">BBBB", 0, 0, 2, reason)
 
 
-def data(context: int, fragment: bytes, *, is_command: bool, longest: int) -> bytes:
-    """P-DATA-TFs with a whole command or data set, in fragments that the peer takes.
+def data(context: int, fragment: bytes, *, is_command: bool, longest: int, is_last: bool = True) -> bytes:
+    """P-DATA-TFs with a command or data set, or a part of one, in fragments that the peer takes.
 
     Parameters
     ----------
     longest
         The peer's maximum length, bytes; 0 means no limit.
+    is_last
+        Whether the command or data set ends here.
     """
     room = (longest or 1 << 17) - 6
     pieces = [fragment[start : start + room] for start in range(0, max(1, len(fragment)), room)]
     out = b""
     for number, piece in enumerate(pieces, 1):
-        control = (1 if is_command else 0) | (2 if number == len(pieces) else 0)
+        control = (1 if is_command else 0) | (2 if is_last and number == len(pieces) else 0)
         value = struct.pack(">LBB", len(piece) + 2, context, control) + piece
         out += head(P_DATA_TF, len(value)) + value
     return out
+
+
+def request(called_ae: str, calling_ae: str, contexts: tuple[OfferedContext, ...], maximum_length: int) -> bytes:
+    """An A-ASSOCIATE-RQ (PS3.8 table 9-11)."""
+    body = struct.pack(">H2x16s16s32x", 1, _padded(called_ae), _padded(calling_ae))
+    body += _item(0x10, APPLICATION_CONTEXT.encode())
+    for one in contexts:
+        syntaxes = _item(0x30, one.abstract_syntax.encode())
+        syntaxes += b"".join(_item(0x40, uid.encode()) for uid in one.transfer_syntaxes)
+        body += _item(0x20, struct.pack(">BBBB", one.number, 0, 0, 0) + syntaxes)
+    user = _item(0x51, struct.pack(">L", maximum_length))
+    user += _item(0x52, IMPLEMENTATION_CLASS_UID.encode()) + _item(0x55, IMPLEMENTATION_VERSION_NAME.encode())
+    body += _item(0x50, user)
+    return head(ASSOCIATE_RQ, len(body)) + body
+
+
+def parse_accept(body: bytes) -> tuple[dict[int, str], int]:
+    """Of an A-ASSOCIATE-AC: accepted contexts with their transfer syntax, and the peer's maximum length.
+
+    Raises
+    ------
+    BadPdu
+        If it does not follow the standard.
+    """
+    if len(body) < 68:
+        raise BadPdu("the A-ASSOCIATE-AC is too short")
+    accepted: dict[int, str] = {}
+    maximum = 0
+    for kind, value in _items(body[68:]):
+        if kind == 0x21 and len(value) >= 4 and value[2] == ACCEPTED:
+            transfers = [_uid(item) for inner, item in _items(value[4:]) if inner == 0x40]
+            if transfers:
+                accepted[value[0]] = transfers[0]
+        elif kind == 0x50:
+            maximum, _ = _user_information(value)
+    return accepted, maximum
+
+
+def release_request() -> bytes:
+    """An A-RELEASE-RQ."""
+    return head(RELEASE_RQ, 4) + bytes(4)

@@ -1,20 +1,23 @@
-"""C-STORE as SCU: send files over one association, and note each instance's own status."""
+"""C-ECHO and C-STORE as SCU: send files over one association, and note each instance's own status."""
 
 from __future__ import annotations
 
-import logging
-import socket
 import ssl
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from pathlib import Path
+from typing import Final
 
+from hounsfield.network import dimse
 from hounsfield.network.destinations import Destination, Parcel, Receipt, TlsFiles
-from hounsfield.network.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, VERIFICATION
+from hounsfield.network.identity import VERIFICATION
+from hounsfield.network.part10 import data_set_start
+from hounsfield.network.requestor import PeerFailed, Requestor
 
 _WARNINGS: Final = (0xB000, 0xB006, 0xB007)
-_PDU_BYTES: Final = 131072
 _IMPLICIT: Final = "1.2.840.10008.1.2"
 _EXPLICIT: Final = "1.2.840.10008.1.2.1"
+_CHUNK: Final = 1 << 16
+_MOST_CONTEXTS: Final = 127
 
 
 def send(destination: Destination, parcels: Sequence[Parcel]) -> Iterator[Receipt]:
@@ -23,86 +26,96 @@ def send(destination: Destination, parcels: Sequence[Parcel]) -> Iterator[Receip
     A peer that cannot be reached, refuses or goes away gives receipts that say so: nothing is
     raised for what a peer does.
     """
-    association, reason = _associate(destination, [(one.sop_class_uid, one.transfer_syntax_uid) for one in parcels])
-    if association is None:
-        yield from (Receipt(one.sop_instance_uid, False, None, reason) for one in parcels)
-        return
+    done = 0
     try:
-        for one in parcels:
-            yield _send_one(association, one)
-    finally:
-        if association.is_established:
-            association.release()
+        with Requestor(destination, _wanted(parcels), _tls(destination)) as requestor:
+            for one in parcels:
+                receipt = _send_one(requestor, one)
+                done += 1
+                yield receipt
+    except (PeerFailed, OSError) as error:
+        reason = str(error) if isinstance(error, PeerFailed) else f"it cannot be read or sent ({type(error).__name__})"
+        yield from (Receipt(one.sop_instance_uid, False, None, reason) for one in parcels[done:])
 
 
 def echo(destination: Destination) -> Receipt:
     """C-ECHO: whether a destination answers."""
-    association, reason = _associate(destination, [(VERIFICATION, _IMPLICIT)])
-    if association is None:
-        return Receipt("", False, None, reason)
     try:
-        status = association.send_c_echo()
-        code = status.Status if "Status" in status else None
-        return Receipt("", code == 0, code, "" if code == 0 else "it did not answer the echo")
-    finally:
-        if association.is_established:
-            association.release()
+        with Requestor(destination, [(VERIFICATION, _IMPLICIT)], _tls(destination)) as requestor:
+            context = requestor.context(VERIFICATION, _IMPLICIT)
+            if context is None:
+                return Receipt("", False, None, "the peer does not accept verification")
+            asked: dict[int, str | int] = {dimse.AFFECTED_CLASS: VERIFICATION, dimse.FIELD: dimse.C_ECHO_RQ}
+            status = int(requestor.ask(context, asked)[dimse.STATUS])
+            return Receipt("", status == 0, status, "" if status == 0 else f"the peer answered {status:04X}")
+    except (PeerFailed, OSError) as error:
+        return Receipt("", False, None, str(error))
 
 
-def _associate(destination: Destination, wanted: Sequence[tuple[str, str]]) -> tuple[Any, str]:
-    """An association with a context for each pair of SOP class and transfer syntax, or why there is none."""
-    from pynetdicom import AE, build_context, evt
-
-    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # it would print what peers send
-    entity = AE(ae_title=destination.own_ae_title)
-    entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
-    entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-    entity.maximum_pdu_size = _PDU_BYTES
-    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = destination.timeout_s
-    entity.connection_timeout = min(10.0, destination.timeout_s)
-    contexts = []
-    for sop_class, transfer_syntax in dict.fromkeys(wanted):
-        syntaxes = [transfer_syntax] if transfer_syntax not in (_IMPLICIT, _EXPLICIT) else [_EXPLICIT, _IMPLICIT]
-        contexts.append(build_context(sop_class, syntaxes))
-    try:
-        association = entity.associate(
-            destination.host,
-            destination.port,
-            contexts=contexts[:128],
-            ae_title=destination.ae_title,
-            max_pdu=_PDU_BYTES,
-            evt_handlers=[(evt.EVT_CONN_OPEN, _no_delay)],
-            tls_args=None if destination.tls is None else (client_context(destination.tls), destination.host),
-        )
-    except (OSError, RuntimeError) as error:
-        return None, f"no connection ({type(error).__name__})"
-    if association.is_established:
-        return association, ""
-    if association.is_rejected:
-        return None, "the peer rejected the association"
-    return None, "no connection, or the peer aborted the association"
+def _wanted(parcels: Sequence[Parcel]) -> list[tuple[str, str]]:
+    """A context for each class and syntax; what is uncompressed is offered in both byte forms."""
+    pairs: dict[tuple[str, str], None] = {}
+    for one in parcels:
+        plain = one.transfer_syntax_uid in (_EXPLICIT, _IMPLICIT)
+        for syntax in (_EXPLICIT, _IMPLICIT) if plain else (one.transfer_syntax_uid,):
+            pairs[(one.sop_class_uid, syntax)] = None
+    return list(pairs)[:_MOST_CONTEXTS]
 
 
-def _no_delay(event: Any) -> None:
-    event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def _send_one(association: Any, one: Parcel) -> Receipt:
+def _send_one(requestor: Requestor, one: Parcel) -> Receipt:
     uid = one.sop_instance_uid
-    if not association.is_established:
-        return Receipt(uid, False, None, "the association ended before")
-    try:
-        status = association.send_c_store(one.path)
-    except (ValueError, RuntimeError, AttributeError) as error:
-        return Receipt(uid, False, None, f"it could not be sent ({type(error).__name__})")
-    if "Status" not in status:
-        return Receipt(uid, False, None, "no answer came, or the association was aborted")
-    code = int(status.Status)
-    if code == 0:
+    found = _context(requestor, one)
+    if found is None:
+        return Receipt(uid, False, dimse.CLASS_NOT_SUPPORTED, "the peer does not accept this SOP class or syntax")
+    context, syntax = found
+    content = _blocks(one.path) if syntax == one.transfer_syntax_uid else _converted(one.path, syntax)
+    asked: dict[int, str | int] = {
+        dimse.AFFECTED_CLASS: one.sop_class_uid,
+        dimse.FIELD: dimse.C_STORE_RQ,
+        dimse.PRIORITY: 0,
+        dimse.AFFECTED_INSTANCE: uid,
+    }
+    code = int(requestor.ask(context, asked, content)[dimse.STATUS])
+    if code == dimse.SUCCESS:
         return Receipt(uid, True, code)
     if code in _WARNINGS:
         return Receipt(uid, True, code, "stored with a warning")
     return Receipt(uid, False, code, f"the peer answered {code:04X}")
+
+
+def _context(requestor: Requestor, one: Parcel) -> tuple[int, str] | None:
+    """The accepted context to use: in the file's own syntax if possible."""
+    plain = one.transfer_syntax_uid in (_EXPLICIT, _IMPLICIT)
+    for syntax in (one.transfer_syntax_uid, *((_EXPLICIT, _IMPLICIT) if plain else ())):
+        number = requestor.context(one.sop_class_uid, syntax)
+        if number is not None:
+            return number, syntax
+    return None
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    """The data set of a file, as it is."""
+    start = data_set_start(path)
+    with path.open("rb") as stream:
+        stream.seek(start)
+        while block := stream.read(_CHUNK):
+            yield block
+
+
+def _converted(path: Path, syntax: str) -> Iterator[bytes]:
+    """The data set in the other uncompressed little endian form."""
+    from pydicom import dcmread
+    from pydicom.filebase import DicomBytesIO
+    from pydicom.filewriter import write_dataset
+
+    stream = DicomBytesIO()
+    stream.is_little_endian, stream.is_implicit_VR = True, syntax == _IMPLICIT
+    write_dataset(stream, dcmread(path))
+    yield stream.getvalue()
+
+
+def _tls(destination: Destination) -> ssl.SSLContext | None:
+    return None if destination.tls is None else client_context(destination.tls)
 
 
 def client_context(files: TlsFiles) -> ssl.SSLContext:

@@ -35,25 +35,37 @@ def deliver_due(node: Node, destination: Destination) -> Round:
     if not due:
         return Round()
     good = [one for one in due if _unchanged(node, one)]
-    counts = {True: 0, False: len(due) - len(good)}
+    done, failed = 0, []
     for one, receipt in zip(good, _send(node, destination, good), strict=True):
-        counts[receipt.delivered] += 1
+        if not receipt.delivered:
+            failed.append((one, receipt))
+            continue
+        done += 1
         with node.database.write() as connection:
-            if receipt.delivered:
-                deliveries.delivered(connection, one.id, receipt.status or 0, receipt.reason)
-            else:
-                wait = deliveries.postponed(connection, one, receipt.status, receipt.reason)
-                log("delivery-postponed", destination=destination.name, wait_s=round(wait), reason=receipt.reason)
-                if not wait:
-                    log("delivery-dead", destination=destination.name, delivery=one.id)
-    if counts[True]:
-        what = {
-            "destination": destination.name,
-            "instances": counts[True],
-            "jobs": sorted({one.job_id for one in good}),
-        }
+            deliveries.delivered(connection, one.id, receipt.status or 0, receipt.reason)
+    if failed:
+        _postpone(node, destination, failed)
+    if done:
+        numbers = sorted({one.job_id for one in good})
+        what = {"destination": destination.name, "instances": done, "jobs": numbers}
         node.audit(AuditEvent("instances-transferred", node.config.ae_title, what))
-    return Round(counts[True], counts[False])
+    return Round(done, len(due) - done)
+
+
+def _postpone(node: Node, destination: Destination, failed: Sequence[tuple[Due, Receipt]]) -> None:
+    """Let what failed together wait together: it goes over one association again."""
+    share = deliveries.jitter()
+    with node.database.write() as connection:
+        waits = [
+            deliveries.postponed(connection, one, receipt.status, receipt.reason, share) for one, receipt in failed
+        ]
+    reasons = sorted({receipt.reason for _, receipt in failed})
+    log(
+        "delivery-postponed", destination=destination.name, count=len(failed), wait_s=round(max(waits)), reasons=reasons
+    )
+    dead = sum(not wait for wait in waits)
+    if dead:
+        log("delivery-dead", destination=destination.name, count=dead)
 
 
 def _send(node: Node, destination: Destination, due: Sequence[Due]) -> Iterator[Receipt]:

@@ -16,6 +16,7 @@ from typing import Final
 from hounsfield.network import dimse
 from hounsfield.network.inbound import Inbound
 from hounsfield.network.limits import NodeLimits
+from hounsfield.network.part10 import data_set_start
 from hounsfield.network.received import Answer, Received
 from hounsfield.network.uids import is_uid
 from hounsfield.reading.elements import Malformed
@@ -86,21 +87,6 @@ def copy_in(path: Path, incoming: Path, limits: NodeLimits) -> Received | Answer
             return Answer(inbound.problem, "no space left, or the instance is too large")
         digest = inbound.keep()
     return Received(inbound.path, digest, inbound.size_bytes, names[0], names[1], names[2], "INBOX", "inbox")
-
-
-def data_set_start(path: Path) -> int:
-    """Where the data set of a DICOM file begins: after preamble and group 0002 (PS3.10 7.1)."""
-    with path.open("rb") as stream:
-        head = stream.read(132)
-        position = 132 if head[128:132] == b"DICM" else 0
-        while True:
-            stream.seek(position)
-            first = stream.read(12)
-            if len(first) < 8 or first[:2] != b"\x02\x00":
-                return position
-            long = first[4:6] in (b"OB", b"UN", b"OW", b"UT", b"SQ")
-            length = int.from_bytes(first[8:12] if long else first[6:8], "little")
-            position += (12 if long else 8) + length
 
 
 def _set_aside(path: Path, refused: Path, answer: Answer) -> None:
