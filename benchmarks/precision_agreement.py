@@ -1,0 +1,76 @@
+"""How much of the fp32 answer survives a lower precision, with trained weights on real scans.
+
+Each shipped package reads the scans of a folder once per precision, by the same code as
+``hounsfield run``; reported is the Dice between the label maps of each precision and of fp32, per
+segment over all voxels of all scans, and the share of equal labels. It says nothing of the
+truth: the evidence of each precision does.
+
+    python benchmarks/precision_agreement.py hippocampus-mr ../shared/data/mr-hippocampus-msd/images --save
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from hounsfield.packages import open_package
+from hounsfield.reading import scan
+from hounsfield.usecases.job import Choices
+from hounsfield.usecases.sessions import Sessions
+from hounsfield.usecases.stages import infer_stage, load_stage
+
+RESULTS = Path(__file__).parent / "results" / "precision_agreement.json"
+
+
+def labels_of(package, paths: list[Path], precision: str) -> tuple[list[np.ndarray], str]:
+    """Label maps of all scans, and the precision that really ran."""
+    sessions = Sessions()
+    choices = replace(Choices(), precision=precision, engine="openvino", allow_unproven=True)
+    made, ran = [], ""
+    for path in paths:
+        with scan(path) as contents:
+            loaded = load_stage(contents.choose(repair=False), package, choices)
+        answer = infer_stage(loaded, package, choices, sessions, lambda _: None)
+        made.append(answer.labels.array)
+        ran = answer.precision
+    sessions.close()
+    return made, ran
+
+
+def main() -> None:
+    """Run, compare, print and save."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("package")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--precisions", nargs="+", default=["bf16"])
+    parser.add_argument("--limit", type=int, default=40)
+    parser.add_argument("--save", action="store_true")
+    args = parser.parse_args()
+    package = open_package(args.package)
+    paths = sorted(p for p in args.folder.iterdir() if not p.name.startswith("."))[: args.limit]
+    exact, ran = labels_of(package, paths, "fp32")
+    rows = []
+    for precision in args.precisions:
+        lower, really = labels_of(package, paths, precision)
+        row = {"package": package.reference, "scans": len(paths), "fp32_ran_in": ran, "precision": precision}
+        row["ran_in"] = really
+        row["labels_equal"] = sum(int((a == b).sum()) for a, b in zip(exact, lower)) / sum(a.size for a in exact)
+        for segment in package.manifest.output.segments:
+            n = segment.number
+            both = sum(int(((a == n) & (b == n)).sum()) for a, b in zip(exact, lower))
+            sizes = sum(int((a == n).sum()) + int((b == n).sum()) for a, b in zip(exact, lower))
+            row[f"dice {segment.label}"] = round(2 * both / sizes, 6)
+        rows.append(row)
+        print(json.dumps(row, indent=1))
+    if args.save:
+        kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+        kept = [each for each in kept if each["package"] != package.reference] + rows
+        RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
