@@ -58,11 +58,11 @@ def main() -> None:
         lower, really = labels_of(package, paths, precision)
         row = {"package": package.reference, "scans": len(paths), "fp32_ran_in": ran, "precision": precision}
         row["ran_in"] = really
-        row["labels_equal"] = sum(int((a == b).sum()) for a, b in zip(exact, lower)) / sum(a.size for a in exact)
+        row["labels_equal"] = sum(int((a == b).sum()) for a, b in zip(exact, lower, strict=True)) / sum(a.size for a in exact)
         for segment in package.manifest.output.segments:
             n = segment.number
-            both = sum(int(((a == n) & (b == n)).sum()) for a, b in zip(exact, lower))
-            sizes = sum(int((a == n).sum()) + int((b == n).sum()) for a, b in zip(exact, lower))
+            both = sum(int(((a == n) & (b == n)).sum()) for a, b in zip(exact, lower, strict=True))
+            sizes = sum(int((a == n).sum()) + int((b == n).sum()) for a, b in zip(exact, lower, strict=True))
             row[f"dice {segment.label}"] = round(2 * both / sizes, 6)
         rows.append(row)
         print(json.dumps(row, indent=1))
