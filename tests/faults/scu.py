@@ -18,6 +18,7 @@ from pydicom.filewriter import write_dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 VERIFICATION = "1.2.840.10008.1.1"
+MR = "1.2.840.10008.5.1.4.1.1.4"
 
 
 def item(kind: int, value: bytes) -> bytes:
@@ -69,14 +70,12 @@ def data_set(found: FileDataset) -> bytes:
 class Scu:
     """One association; every error of the connection is an OSError."""
 
-    def __init__(
-        self, port: int, *, timeout: float = 20.0, called: str = "HOUNSFIELD", calling: str = "SENDER"
-    ) -> None:
+    def __init__(self, port: int, *, timeout: float = 20.0, sop_class: str = CTImageStorage) -> None:
         self._plug = socket.create_connection(("127.0.0.1", port), timeout=timeout)
         self._plug.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._message = 0
+        self._message, self._class = 0, sop_class
         try:
-            self._plug.sendall(associate_rq(called))
+            self._plug.sendall(associate_rq(classes=(sop_class, VERIFICATION)))
             kind, _ = self._pdu()
             if kind != 2:
                 raise ConnectionError(f"not accepted: PDU type {kind}")
@@ -108,8 +107,8 @@ class Scu:
         return self.store_bytes(uid or str(found.SOPInstanceUID), data_set(found))
 
     def store_bytes(self, uid: str, data: bytes) -> int:
-        """C-STORE of any bytes as a CT image with this UID; the status."""
-        rq = {0x0002: CTImageStorage, 0x0100: 0x0001, 0x0110: self._next(), 0x0700: 0, 0x0800: 1, 0x1000: uid}
+        """C-STORE of any bytes under this UID; the status."""
+        rq = {0x0002: self._class, 0x0100: 0x0001, 0x0110: self._next(), 0x0700: 0, 0x0800: 1, 0x1000: uid}
         self._plug.sendall(p_data(1, command(rq), is_command=True) + p_data(1, data, is_command=False))
         return self._status()
 

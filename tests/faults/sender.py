@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pydicom import FileDataset
+from pydicom.uid import CTImageStorage
 from sqlalchemy import select
 
 from hounsfield.department.database import open_database
@@ -17,7 +18,9 @@ from .instances import Entry, pixel_hash
 from .scu import Scu
 
 
-def send(port: int, datasets: Iterable[FileDataset], note: Callable[[Entry], None]) -> None:
+def send(
+    port: int, datasets: Iterable[FileDataset], note: Callable[[Entry], None], sop_class: str = CTImageStorage
+) -> None:
     """Send over one association; each answer, or its absence, is noted at once.
 
     Raises
@@ -25,7 +28,7 @@ def send(port: int, datasets: Iterable[FileDataset], note: Callable[[Entry], Non
     OSError
         When the association is lost.
     """
-    with Scu(port) as scu:
+    with Scu(port, sop_class=sop_class) as scu:
         for one in datasets:
             status = None
             try:

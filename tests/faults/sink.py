@@ -30,6 +30,7 @@ class Sink:
     stored: dict[str, int] = field(default_factory=dict)
     contents: dict[str, bytes] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    different: list[str] = field(default_factory=list)
 
     def __enter__(self) -> Self:
         entity = AE(ae_title="SINK")
@@ -54,5 +55,7 @@ class Sink:
             return 0xC000
         if status in (0, 0xB000):
             self.stored[uid] = self.stored.get(uid, 0) + 1
-            self.contents[uid] = event.request.DataSet.getvalue()
+            content = event.request.DataSet.getvalue()
+            if self.contents.setdefault(uid, content) != content:
+                self.different.append(uid)
         return status
