@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hounsfield.packages.manifest_text import emit_table
 from hounsfield.usecases.import_model import ImportRequest, ImportResult, import_model
 
@@ -37,3 +40,14 @@ def do_import(source: Path, folder: Path, given: Mapping[str, Any], format: str 
     path = folder / "answers.toml"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return import_model(ImportRequest(source, folder / "packages", format, path))
+
+
+def onnx_answer(path: Path, image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What ONNX Runtime answers, on one thread."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    answer: NDArray[np.float32] = session.run(None, {"image": image})[0]
+    return answer

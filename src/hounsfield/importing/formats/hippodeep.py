@@ -13,7 +13,7 @@ from typing import Any
 from hounsfield.errors import SourceRefused
 from hounsfield.importing.answers import Answers
 from hounsfield.importing.basics import QUESTIONS, basic_template, manifest_from
-from hounsfield.importing.checkpoints import read_checkpoint, states_in
+from hounsfield.importing.checkpoints import State, read_checkpoint, states_in
 from hounsfield.importing.claim import Claim, printable
 from hounsfield.importing.draft import Draft, Golden
 
@@ -90,7 +90,7 @@ def claims(source: Path) -> Claim | None:
     """A claim on a folder with the three files."""
     if not source.is_dir() or not (source / "hippodeep.pt").exists():
         return None
-    found = [(part.step, _file(source, part).name) for part in _PARTS]
+    found = [(part.step, f"{_state(source, part).parameters} numbers") for part in _PARTS]
     template = basic_template(["t1"], _LABELS, orientation="SAL")
     questions = {key: text for key, text in QUESTIONS.items() if key != "input.orientation"}
     return Claim("hippodeep", "hippodeep's three networks", tuple(found), template, questions)
@@ -121,13 +121,10 @@ def _one(source: Path, part: _Part, folder: Path) -> Golden:
     from hounsfield.architectures.export import example_inputs, export_onnx
     from hounsfield.importing.torch_ends import fill, golden_case, network_of
 
-    path = _file(source, part)
-    states = states_in(read_checkpoint(path))
-    if len(states) != 1:
-        raise SourceRefused("it holds no single table of tensors", "fetch it again", path)
+    path, state = _file(source, part), _state(source, part)
     network, shapes = network_of(part.description)
     arrays = {}
-    for name, tensor in states[0].tensors.items():
+    for name, tensor in state.tensors.items():
         layer, _, kind = name.rpartition(".")
         ours = f"{part.names.get(layer, '?')}.{kind}"
         if shapes.get(ours) != tensor.shape:
@@ -142,6 +139,14 @@ def _one(source: Path, part: _Part, folder: Path) -> Golden:
     image = example_inputs(part.description, part.window, batch=1)["image"]
     golden = golden_case(network, image, folder, part.step)
     return Golden(golden.image, golden.answer, golden.made_by, graph=_place(part))
+
+
+def _state(source: Path, part: _Part) -> State:
+    path = _file(source, part)
+    states = states_in(read_checkpoint(path))
+    if len(states) != 1:
+        raise SourceRefused("it holds no single table of tensors", "fetch it again", path)
+    return states[0]
 
 
 def _steps() -> list[dict[str, Any]]:

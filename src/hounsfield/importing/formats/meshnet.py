@@ -41,6 +41,7 @@ def claims(source: Path) -> Claim | None:
     table = read_table(path)
     if table.get("format") == "layers-model" and "modelTopology" in table:
         chain = read_chain(path)
+        read_weights(source, chain)
         found = _found(chain.filters, chain.dilations, chain.classes)
         return _claim(source, "TensorFlow.js MeshNet", found, chain.classes, _stated_intensity(table))
     if isinstance(table.get("layers"), list) and (source / "model.pth").is_file():

@@ -34,6 +34,7 @@ def claims(source: Path) -> Claim | None:
     model = _Model(source)
     inputs = _channels(model.metadata, model.description["channels_in"])
     labels = _labels(model.metadata, model.description["channels_out"], model.output["activation"])
+    _state(source)
     template = basic_template(inputs, labels, orientation=model.before.orientation or ASKED)
     questions = dict(_QUESTIONS)
     if model.before.orientation:

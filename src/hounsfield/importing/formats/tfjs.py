@@ -152,7 +152,10 @@ def read_weights(folder: Path, chain: Chain) -> dict[str, NDArray[np.float32]]:
         count = math.prod(shape)
         if offset + 4 * count > len(data):
             raise SourceRefused(f"the weights end before {printable(name, 60)!r}", "fetch model.bin again", path)
-        found[name] = np.frombuffer(data, "<f4", count, offset).reshape(shape)
+        values = np.frombuffer(data, "<f4", count, offset)
+        if not np.isfinite(values).all():
+            raise SourceRefused(f"the tensor {printable(name, 60)!r} holds NaN or infinity", "fetch it again", path)
+        found[name] = values.reshape(shape)
         offset += 4 * count
     if offset != len(data):
         raise SourceRefused("the weights file is longer than its tensors", "fetch model.bin again", path)

@@ -44,7 +44,7 @@ _RUN_KEYS = re.compile(
 _IMPORTS = re.compile(r"\$import (glob|os|json|numpy|torch|monai|pathlib)( as \w{1,20})?")
 _NETWORK = re.compile(r"\$@network_def\.to\(@device\)")
 _SHARP = re.compile(
-    r"__|\bimport\b|system|popen|spawn|exec|eval|compile|lambda|getattr|setattr|globals|socket|subprocess"
+    r"__|\b(import|eval|exec|compile|lambda|getattr|setattr|globals|locals|open)\b|system|popen|spawn|socket|subprocess"
 )
 
 
