@@ -6,7 +6,8 @@ Every precision that the package claims is evaluated on the test part of the exa
 ``{{bf16: metric | stratum}}``), each ``{{training: key}}`` by a fact of the training record and each
 ``{{facts: key}}`` by one of ``--facts``, so no figure in a card is typed by hand.
 
-``--part validation`` only looks: it leaves the package without evidence in ``OUT/draft``.
+``--part validation`` comes first: it leaves the package without evidence in ``OUT/draft``, and for classes the
+thresholds that the validation part proposes in ``OUT/operating_points.json``, which the package then names.
 
 Usage: python examples/ship.py examples/lung-nodule-ct runs/lung-nodule-ct OUT [--part validation] [--facts FILE]
 """
@@ -31,6 +32,7 @@ from hounsfield.usecases.evaluate import EvaluateRequest, evaluate
 from hounsfield.usecases.job import Choices
 
 PRECISIONS = ("fp32", "bf16")
+POINTS = ("Youden", "sensitivity 0.9")
 FACTS = ("recipe_sha256", "data_sha256", "seed", "training_cases", "training_patients", "validation_cases")
 MORE_FACTS = ("steps", "best_step", "best_score", "finished", "seconds", "threads", "hounsfield", "torch")
 TOKEN = re.compile(r"\{\{(?:(\w+): )?([^|{}]+?)(?: \| ([^{}]+?))?\}\}")
@@ -50,6 +52,17 @@ def filled(template: str, evidence: Mapping[str, Evidence], precision: str = "fp
         return f"{one.value:.{digits}f}{unit} ({one.low:.{digits}f} to {one.high:.{digits}f}; n = {one.n})"
 
     return TOKEN.sub(value, template)
+
+
+def with_points(manifest: Manifest, path: Path) -> Manifest:
+    """The manifest with the operating points that the validation part proposed for each reported class."""
+    proposed = json.loads(path.read_text(encoding="utf-8"))
+    table = manifest.model_dump(mode="json", exclude_none=True)
+    for row in table["output"]["classes"]:
+        if row["reported"]:
+            points = proposed[row["label"]]
+            row["operating_points"] = [{"name": name, "threshold": round(points[name], 4)} for name in POINTS]
+    return Manifest.model_validate(table)
 
 
 def with_training(data: bytes, record: Mapping[str, Any], facts: Mapping[str, Any]) -> Evidence:
@@ -75,6 +88,8 @@ def main() -> None:
     if recipe.package is None or recipe.data.split_file is None:
         raise SystemExit("the recipe needs [package] and a split file")
     manifest = manifest_of(recipe, recipe.package, describe(recipe))
+    if manifest.output.classes and arguments.part == "test":
+        manifest = with_points(manifest, arguments.out / "operating_points.json")
     files: dict[str, Path | bytes] = {
         "graphs/fp32.onnx": arguments.run / "graph.onnx",
         "weights.safetensors": arguments.run / "weights.safetensors",
@@ -98,6 +113,9 @@ def main() -> None:
             raise SystemExit("a case gave no score; see the report")
         evidence[precision] = with_training(result.outputs["evidence"].read_bytes(), record, facts)
         print(precision, evidence[precision].summary(), flush=True)
+        if manifest.output.classes and arguments.part == "validation" and precision == "fp32":
+            text = json.dumps(result.record.proposed, indent=1) + "\n"
+            (arguments.out / "operating_points.json").write_text(text, encoding="utf-8")
     if arguments.part != "test":
         return
     template = (arguments.example / "card.md").read_text(encoding="utf-8")

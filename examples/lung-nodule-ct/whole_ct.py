@@ -28,7 +28,7 @@ import hounsfield
 from hounsfield.evaluation import dice
 from hounsfield.reading import read
 from hounsfield.usecases.job import Choices
-from hounsfield.volume import Geometry
+from hounsfield.volume import Geometry, Place
 
 NAME = "{http://www.nih.gov}"
 LEAST_SLICES = 3
@@ -83,7 +83,7 @@ def compare(data: Path, model: str) -> dict[str, Any]:
         rows: list[dict[str, Any]] = []
         for number, offset in enumerate(OFFSETS_MM):
             point = tuple(round(a + b, 1) for a, b in zip(middle, offset, strict=True))
-            choices = Choices(at_mm=(point[0], point[1], point[2]), allow_unproven=True)
+            choices = Choices(at=(Place(lps_mm=(point[0], point[1], point[2])),), allow_unproven=True)
             result = hounsfield.run(model, folder, Path(folder) / f"out-{number}", choices=choices)
             (files,) = result.outputs.values()
             found = np.asarray(read(files["nifti"]).array) > 0
