@@ -72,7 +72,7 @@ def ball(folder: Path, name: str) -> list[FileDataset]:
 def install_model(home: Path) -> None:
     """A tiny model of exactly known behaviour in the store of this test."""
     tiny_package(
-        home / "packages" / "tiny-levels-1.0.0",
+        home / "packages",
         TinyModel(levels=(0.0, 1.0), modality="MR", quantity="arbitrary", window=(8, 8, 8)),
     )
 
