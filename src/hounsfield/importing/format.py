@@ -16,6 +16,7 @@ from hounsfield.importing.draft import Draft
 
 #: Name of each format, and the module that reads it.
 FORMATS = {
+    "nnunet": "hounsfield.importing.formats.nnunet",
     "programs": "hounsfield.importing.formats.programs",
     "hippodeep": "hounsfield.importing.formats.hippodeep",
     "lwnet": "hounsfield.importing.formats.lwnet",

@@ -1,0 +1,199 @@
+"""nnU-Net v2's two networks, as its plans describe them: per level its own kernel and stride.
+
+Plain (Isensee 2021): stacked convolutions per level. Residual encoder (Isensee 2024): ResNet-D
+units going down (the shortcut is an average pooling and a 1x1x1 convolution; He 2019), stacked
+convolutions going up. A 2-D network is one whose kernels and strides have 1 along k.
+
+Several trained copies (folds) and test-time mirroring are part of the network: their logits are
+averaged window by window, which equals nnU-Net's averaging of blended logits, as blending is linear.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Triples = Sequence[Sequence[int]]
+
+
+class Block(nn.Module):
+    """Convolution, instance norm, and (unless ``active`` is false) the activation."""
+
+    def __init__(
+        self, given: int, filters: int, kernel: Sequence[int], stride: Sequence[int], how: How, active: bool = True
+    ) -> None:
+        super().__init__()
+        padding = [(size - 1) // 2 for size in kernel]
+        self.conv = nn.Conv3d(given, filters, tuple(kernel), tuple(stride), padding, bias=how.bias)
+        self.norm = nn.InstanceNorm3d(filters, eps=how.epsilon, affine=True)
+        self._slope = how.slope if active else 1.0
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The block's features."""
+        features: Tensor = self.norm(self.conv(image))
+        return features if self._slope == 1.0 else F.leaky_relu(features, self._slope)
+
+
+class How:
+    """What all blocks of a network share: bias, epsilon of the norms, slope of the leaky ReLU."""
+
+    def __init__(self, bias: bool, epsilon: float, slope: float) -> None:
+        self.bias, self.epsilon, self.slope = bias, epsilon, slope
+
+
+class Unit(nn.Module):
+    """Two blocks beside a shortcut that is pooled and projected where the shape changes."""
+
+    def __init__(self, given: int, filters: int, kernel: Sequence[int], stride: Sequence[int], how: How) -> None:
+        super().__init__()
+        self.conv1 = Block(given, filters, kernel, stride, how)
+        self.conv2 = Block(filters, filters, kernel, (1, 1, 1), how, active=False)
+        self.pool = nn.AvgPool3d(tuple(stride), tuple(stride)) if max(stride) > 1 else nn.Identity()
+        plain = How(False, how.epsilon, how.slope)
+        self.skip = (
+            Block(given, filters, (1, 1, 1), (1, 1, 1), plain, active=False) if given != filters else nn.Identity()
+        )
+        self._slope = how.slope
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The unit's features."""
+        return F.leaky_relu(self.conv2(self.conv1(image)) + self.skip(self.pool(image)), self._slope)
+
+
+class Member(nn.Module):
+    """One trained copy: (batch, channels, k, j, i) to logits (batch, classes, k, j, i)."""
+
+    def __init__(
+        self,
+        channels: tuple[int, int],
+        filters: Sequence[int],
+        kernels: Triples,
+        strides: Triples,
+        units: Sequence[int],
+        joins: Sequence[int],
+        residual: bool,
+        how: How,
+    ) -> None:
+        super().__init__()
+        given = filters[0] if residual else channels[0]
+        self.stem = Block(channels[0], filters[0], kernels[0], (1, 1, 1), how) if residual else nn.Identity()
+        down, kind = [], Unit if residual else Block
+        for level, count in enumerate(units):
+            line = [kind(given, filters[level], kernels[level], strides[level], how)]
+            line += [kind(filters[level], filters[level], kernels[level], (1, 1, 1), how) for _ in range(count - 1)]
+            down.append(nn.Sequential(*line))
+            given = filters[level]
+        self.down = nn.ModuleList(down)
+        up, join = [], []
+        for level, count in zip(reversed(range(len(filters) - 1)), joins, strict=True):
+            stride, here = tuple(strides[level + 1]), filters[level]
+            up.append(nn.ConvTranspose3d(filters[level + 1], here, stride, stride, bias=how.bias))
+            line = [Block(2 * here, here, kernels[level], (1, 1, 1), how)]
+            line += [Block(here, here, kernels[level], (1, 1, 1), how) for _ in range(count - 1)]
+            join.append(nn.Sequential(*line))
+        self.up, self.join = nn.ModuleList(up), nn.ModuleList(join)
+        self.head = nn.Conv3d(filters[0], channels[1], 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits."""
+        features, skips = self.stem(image), []
+        for level in self.down:
+            features = level(features)
+            skips.append(features)
+        for up, join, skip in zip(self.up, self.join, reversed(skips[:-1]), strict=True):
+            features = join(torch.cat((up(features), skip), 1))
+        logits: Tensor = self.head(features)
+        return logits
+
+
+class NnUNet(nn.Module):
+    """The mean of the members' logits, each the mean over all flips of the ``mirror`` axes."""
+
+    def __init__(self, members: Sequence[Member], mirror: Sequence[int]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        axes = [axis + 2 for axis in mirror]
+        self._flips = [flip for size in range(len(axes) + 1) for flip in itertools.combinations(axes, size)]
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits (batch, classes, k, j, i)."""
+        answers = (self._one(member, image, flip) for member in self.members for flip in self._flips)
+        total: Tensor = next(answers)
+        for answer in answers:
+            total = total + answer
+        count = len(self.members) * len(self._flips)
+        return total if count == 1 else total / count
+
+    @staticmethod
+    def _one(member: nn.Module, image: Tensor, flip: tuple[int, ...]) -> Tensor:
+        answer: Tensor = torch.flip(member(torch.flip(image, flip)), flip) if flip else member(image)
+        return answer
+
+
+def nnunet_plain(
+    channels_in: int,
+    channels_out: int,
+    filters: list[int],
+    kernels: list[list[int]],
+    strides: list[list[int]],
+    convolutions: list[int],
+    decoder_convolutions: list[int],
+    members: int = 1,
+    mirror: list[int] | None = None,
+    bias: bool = True,
+    epsilon: float = 1e-5,
+    slope: float = 0.01,
+) -> nn.Module:
+    """nnU-Net's PlainConvUNet; lists hold one entry per level, kernels and strides as (k, j, i)."""
+    shape = (filters, kernels, strides, convolutions, decoder_convolutions)
+    return _network((channels_in, channels_out), *shape, False, members, mirror, How(bias, epsilon, slope))
+
+
+def nnunet_residual(
+    channels_in: int,
+    channels_out: int,
+    filters: list[int],
+    kernels: list[list[int]],
+    strides: list[list[int]],
+    units: list[int],
+    decoder_convolutions: list[int],
+    members: int = 1,
+    mirror: list[int] | None = None,
+    bias: bool = True,
+    epsilon: float = 1e-5,
+    slope: float = 0.01,
+) -> nn.Module:
+    """nnU-Net's ResidualEncoderUNet; ``units`` are the residual units per level."""
+    shape = (filters, kernels, strides, units, decoder_convolutions)
+    return _network((channels_in, channels_out), *shape, True, members, mirror, How(bias, epsilon, slope))
+
+
+def _network(
+    channels: tuple[int, int],
+    filters: list[int],
+    kernels: list[list[int]],
+    strides: list[list[int]],
+    units: list[int],
+    joins: list[int],
+    residual: bool,
+    members: int,
+    mirror: list[int] | None,
+    how: How,
+) -> nn.Module:
+    levels, axes = len(filters), list(mirror or [])
+    if levels < 2 or not len(kernels) == len(strides) == len(units) == levels or len(joins) != levels - 1:
+        raise TypeError(
+            "filters, kernels, strides and units need one entry per level, joins one less, two levels or more"
+        )
+    if any(len(triple) != 3 or min(triple) < 1 for triple in (*kernels, *strides)) or min((*units, *joins)) < 1:
+        raise TypeError("kernels and strides are triples (k, j, i) of at least 1, units and convolutions at least 1")
+    if any(size % 2 == 0 for kernel in kernels for size in kernel) or list(strides[0]) != [1, 1, 1]:
+        raise TypeError("kernel sizes are odd, and the first level has stride 1")
+    if not 1 <= members <= 20 or len(set(axes)) != len(axes) or not set(axes) <= {0, 1, 2}:
+        raise TypeError("members are from 1 to 20, and mirror names axes of 0, 1, 2")
+    copies = [Member(channels, filters, kernels, strides, units, joins, residual, how) for _ in range(members)]
+    return NnUNet(copies, axes)
