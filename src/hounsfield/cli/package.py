@@ -58,16 +58,39 @@ def install(
 
 @app.command()
 def check(
-    path: Annotated[Path, typer.Argument(help="A manifest.toml, or the folder that holds it.")],
+    path: Annotated[str, typer.Argument(help="A package folder or installed model; or a manifest.toml being written.")],
     as_json: AsJson = False,
 ) -> None:
-    """Check a manifest by itself, while it is being written."""
+    """Say what a package lacks to be trusted: evidence, licences, codes, card. A lone manifest is only checked.
+
+    Exit code 1 means that something is lacking.
+    """
     import json
 
+    from hounsfield.packages.inventory import DIGESTS, MANIFEST
     from hounsfield.usecases.package import CheckRequest, check_manifest
 
-    result = check_manifest(CheckRequest(path))
+    place = Path(path)
+    if not (place.suffix == ".toml" or ((place / MANIFEST).is_file() and not (place / DIGESTS).exists())):
+        _check_trust(path, as_json)
+        return
+    result = check_manifest(CheckRequest(place))
     typer.echo(json.dumps(result.as_dict(), indent=1) if as_json else f"{result.manifest.reference}: no fault found")
+
+
+def _check_trust(package: str, as_json: bool) -> None:
+    import json
+
+    from hounsfield.usecases.trust import TrustRequest, check_trust
+
+    result = check_trust(TrustRequest(package))
+    if as_json:
+        typer.echo(json.dumps(result.as_dict(), indent=1))
+    else:
+        for one in result.lacks:
+            typer.echo(f"{one.about:<9} {one.fact}; {one.remedy}")
+        typer.echo(f"{result.package.reference}: {len(result.lacks) or 'nothing'} lacking")
+    raise typer.Exit(1 if result.lacks else 0)
 
 
 @app.command()
