@@ -1,5 +1,5 @@
 # Every target does all of its own set-up. Without make: sh scripts/<target>
-.PHONY: setup demo test lint bench docs
+.PHONY: setup demo test lint bench faults docs
 
 setup:            ## the whole environment: core, training, development tools
 	sh scripts/setup full
@@ -15,6 +15,9 @@ lint:             ## ruff, mypy --strict, import-linter
 
 bench:            ## the benchmarks, side by side with their peers (long)
 	sh scripts/bench
+
+faults:           ## the long fault programme: kills, malformed objects (hours)
+	sh scripts/faults
 
 docs:             ## regenerate the generated pages of docs/
 	sh scripts/docs
