@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from hounsfield.evaluation.score_record import ScoreRecord
     from hounsfield.usecases.evaluate import EvaluateResult
 
 
@@ -22,6 +25,9 @@ def evaluate(
     against: Annotated[str, typer.Option(metavar="PACKAGE", help="A second model to compare with, paired.")] = "",
     against_precision: Annotated[str, typer.Option(help="Precision of the second model.")] = "",
     by: Annotated[list[str] | None, typer.Option(metavar="COLUMN", help="Column to split by; repeat it.")] = None,
+    target: Annotated[
+        str, typer.Option(metavar="COLUMN", help="Column of the class, if not the package's.")
+    ] = "",
     tolerance: Annotated[float, typer.Option(min=0, metavar="MM", help="Tolerance of the surface Dice (NSD).")] = 1.0,
     match_iou: Annotated[float, typer.Option(min=0, max=1, metavar="IOU", help="Overlap that matches lesions.")] = 0.1,
     minimum: Annotated[int, typer.Option(min=2, help="Patients that a group needs to get a figure.")] = 10,
@@ -29,6 +35,9 @@ def evaluate(
     repair: Annotated[bool, typer.Option("--repair", help="Resample tilted or uneven slices.")] = False,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 means all.")] = 0,
     seed: Annotated[int, typer.Option(help="Seed of the intervals.")] = 0,
+    fill: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Also build the package with this evidence, next version.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
 ) -> None:
@@ -60,16 +69,31 @@ def evaluate(
         worst=worst,
         seed=seed,
         minimum_patients=minimum,
+        target=target,
     )
     with ProgressBars(quiet or as_json) as bars:
         result = measure(request, bars)
+    filled = None if fill is None else _fill(package, result, fill)
     if as_json:
         import json
 
-        typer.echo(json.dumps(result.as_dict(), indent=2))
+        typer.echo(json.dumps({**result.as_dict(), **({"filled": filled} if filled else {})}, indent=2))
     else:
         show_evaluation(result)
+        if filled:
+            typer.echo(f"  filled    {filled}")
     raise typer.Exit(0 if result.succeeded else 1)
+
+
+def _fill(package: str, result: EvaluateResult, folder: Path) -> str:
+    """Build the package again with the evidence; nothing where a case failed or no evidence was written."""
+    from hounsfield.errors import OutputError
+    from hounsfield.usecases.trust import FillRequest, fill_evidence
+
+    if not result.succeeded or "evidence" not in result.outputs:
+        fact = "the package was not filled: a case failed, or the evaluation gave no evidence"
+        raise OutputError(fact, "see the results, and correct the data set", folder)
+    return str(fill_evidence(FillRequest(package, result.outputs["evidence"], folder)).root)
 
 
 def show_evaluation(result: EvaluateResult) -> None:
@@ -78,9 +102,14 @@ def show_evaluation(result: EvaluateResult) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from hounsfield.evaluation.record import EvaluationRecord
     from hounsfield.evaluation.report import shown
 
     console, record = Console(), result.record
+    if not isinstance(record, EvaluationRecord):
+        _show_scores(record, console)
+        _show_end(result, console)
+        return
     table = Table(box=None, pad_edge=False)
     for heading in ("segment", "metric", "mean (95 % interval)", "median"):
         table.add_column(heading)
@@ -98,6 +127,36 @@ def show_evaluation(result: EvaluateResult) -> None:
             if line.reference:
                 found = f"{line.hit} of {line.reference} found, sensitivity {shown(line.sensitivity)}"
                 console.print(f"{escape(segment.label)} {line.band}: {found}", highlight=False)
+    _show_end(result, console)
+
+
+def _show_scores(record: ScoreRecord, console: Console) -> None:
+    """The figures of a model that answers classes, numbers or places."""
+    from hounsfield.evaluation.report import shown
+
+    for one in record.summary.classes:
+        console.print(f"{one.name}: AUC {shown(one.auc)}, {one.positives} of {one.positives + one.negatives} positive")
+        if one.calibration is not None:
+            console.print(f"  Brier {shown(one.calibration.brier)}, calibration error {shown(one.calibration.ece)}")
+        for point in one.points:
+            rates = f"sensitivity {shown(point.sensitivity)}, specificity {shown(point.specificity)}"
+            values = f"PPV {shown(point.ppv)}, NPV {shown(point.npv)}"
+            console.print(f"  {point.name} (from {point.threshold:.3g}): {rates}, {values}", soft_wrap=True)
+    for quantity in record.summary.quantities:
+        error, same = shown(quantity.absolute_error, -1), shown(quantity.concordance)
+        console.print(f"{quantity.name}: absolute error {error} {quantity.unit}, concordance {same}")
+    for found in record.summary.detections:
+        console.print(f"{found.name}: CPM {shown(found.cpm)}, {found.targets} targets in {found.scans} scans")
+    for row in record.comparison:
+        difference = shown(row.comparison.difference, 4)
+        console.print(f"{row.label}: {row.metric} {difference}, p {row.comparison.p_value:.3g}")
+
+
+def _show_end(result: EvaluateResult, console: Console) -> None:
+    """How many cases, what ran, which failed, and where to look."""
+    from rich.markup import escape
+
+    record = result.record
     scored = f"{record.summary.cases} of {record.data.cases} cases, {record.summary.patients} patients"
     console.print(f"{scored}; ran {record.model.ran_precision} on {escape(record.model.engine)}", highlight=False)
     for one in (*record.failed, *record.compared_failed):

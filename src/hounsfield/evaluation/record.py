@@ -193,26 +193,28 @@ def evidence_bytes(record: EvaluationRecord) -> bytes:
 
 def _scores(summary: SegmentationSummary, rules: ScoringRules) -> Iterator[dict[str, Any] | None]:
     for row in summary.metrics:
-        yield _score(metric_name(row.name, rules), row.segment.number, "all", row.mean, row.unit)
+        yield score_of(metric_name(row.name, rules), row.segment.number, "all", row.mean, row.unit)
         if row.metric == "hd95":
-            yield _score("HD95 median", row.segment.number, "all", row.median, row.unit)
+            yield score_of("HD95 median", row.segment.number, "all", row.median, row.unit)
     for segment, table in summary.lesions:
         for line in table.rows:
             rates = {"sensitivity": line.sensitivity, "precision": line.precision, "F1": line.f1, "Dice": line.dice}
             for name, interval in rates.items():
                 n = {"sensitivity": line.reference, "Dice": line.reference, "precision": line.found}.get(name)
-                yield _score(f"lesion {name}", segment.number, line.band, interval, "1", n)
-        yield _score("false lesions per case", segment.number, "all", table.false_per_case, "1")
+                yield score_of(f"lesion {name}", segment.number, line.band, interval, "1", n)
+        yield score_of("false lesions per case", segment.number, "all", table.false_per_case, "1")
     for entry in summary.presence:
-        yield _score("presence sensitivity", entry.segment.number, "all", entry.sensitivity, "1")
-        yield _score("presence specificity", entry.segment.number, "all", entry.specificity, "1")
+        yield score_of("presence sensitivity", entry.segment.number, "all", entry.sensitivity, "1")
+        yield score_of("presence specificity", entry.segment.number, "all", entry.specificity, "1")
     for agreed in summary.agreement:
         pair = (agreed.agreement.between, agreed.agreement.with_model)
         for name, interval in zip(("Dice between annotators", "Dice with annotators"), pair, strict=True):
-            yield _score(name, agreed.segment.number, agreed.band[:64], interval, "1")
+            yield score_of(name, agreed.segment.number, agreed.band[:64], interval, "1")
     for segment, strata in summary.strata:
         for stratum in strata.rows:
-            yield _score(strata.metric, segment.number, f"{strata.column}={stratum.value}"[:64], stratum.interval, "1")
+            yield score_of(
+                strata.metric, segment.number, f"{strata.column}={stratum.value}"[:64], stratum.interval, "1"
+            )
 
 
 def class_scores(summary: ClassSummary, segment: int | None = None) -> list[dict[str, Any]]:
@@ -226,13 +228,14 @@ def class_scores(summary: ClassSummary, segment: int | None = None) -> list[dict
         rows += [(f"{summary.name} {rate} ({point.name})", "all", found) for rate, found in rates.items()]
     for table in summary.strata:
         rows += [(f"{summary.name} AUC", f"{table.column}={row.value}", row.interval) for row in table.rows]
-    scores = [_score(metric[:64], segment, stratum[:64], found, "1") for metric, stratum, found in rows]
+    scores = [score_of(metric[:64], segment, stratum[:64], found, "1") for metric, stratum, found in rows]
     return [score for score in scores if score is not None]
 
 
-def _score(
+def score_of(
     metric: str, segment: int | None, stratum: str, interval: Interval | None, unit: str, n: int | None = None
 ) -> dict[str, Any] | None:
+    """A row of an evidence file's ``scores``; ``None`` where the interval is not complete."""
     if interval is None or not all(math.isfinite(v) for v in (interval.mean, interval.low, interval.high)):
         return None
     return {

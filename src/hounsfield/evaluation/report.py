@@ -23,6 +23,7 @@ from hounsfield.evaluation.figures import (
 from hounsfield.evaluation.lesion_tables import LesionTable
 from hounsfield.evaluation.pictures import Picture
 from hounsfield.evaluation.record import EvaluationRecord, FailedCase, metric_name, rules_as_dict
+from hounsfield.evaluation.score_record import ScoreRecord
 from hounsfield.evaluation.scoring import ScoredSegment
 from hounsfield.evaluation.strata import StrataTable
 from hounsfield.evaluation.summary import ScoredCase
@@ -60,12 +61,8 @@ def render(record: EvaluationRecord, cases: Sequence[ScoredCase], worst: Sequenc
     """The page as HTML text; every word from outside is escaped."""
     title = f"{record.model.reference} on {record.data.name}"
     parts = [
-        "<!doctype html><html lang='en'><head><meta charset='utf-8'>",
-        f"<meta http-equiv='Content-Security-Policy' content=\"{_POLICY}\">",
-        "<meta name='viewport' content='width=device-width, initial-scale=1'>",
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body><main>",
-        _head(record, title),
-        _failed(record),
+        head_section(record, title),
+        failed_section(record),
         _metrics(record, cases),
         *(_lesions(segment, table) for segment, table in record.summary.lesions),
         _annotators(record),
@@ -73,9 +70,21 @@ def render(record: EvaluationRecord, cases: Sequence[ScoredCase], worst: Sequenc
         _comparison(record),
         _worst(worst),
         _method(record),
+    ]
+    return page(title, parts)
+
+
+def page(title: str, parts: Sequence[str]) -> str:
+    """The sections as a whole page that loads nothing."""
+    frame = [
+        "<!doctype html><html lang='en'><head><meta charset='utf-8'>",
+        f"<meta http-equiv='Content-Security-Policy' content=\"{_POLICY}\">",
+        "<meta name='viewport' content='width=device-width, initial-scale=1'>",
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body><main>",
+        *parts,
         "</main></body></html>",
     ]
-    return "\n".join(part for part in parts if part)
+    return "\n".join(part for part in frame if part)
 
 
 def shown(interval: Interval | None, digits: int = 3) -> str:
@@ -95,7 +104,8 @@ def _number(value: float, digits: int) -> str:
     return text.replace("-", "−") if float(text) else text.lstrip("-")
 
 
-def _head(record: EvaluationRecord, title: str) -> str:
+def head_section(record: EvaluationRecord | ScoreRecord, title: str) -> str:
+    """What was evaluated on what, by whom, and the notes."""
     data, summary = record.data, record.summary
     facts = {
         "model": f"{record.model.title} ({record.model.reference})",
@@ -117,12 +127,13 @@ def _head(record: EvaluationRecord, title: str) -> str:
     )
 
 
-def _effort(record: EvaluationRecord) -> str:
+def _effort(record: EvaluationRecord | ScoreRecord) -> str:
     peak = "" if record.effort.peak_mib is None else f", peak {record.effort.peak_mib:.0f} MiB"
     return f"{record.effort.seconds_per_case:.3g} s per case (median){peak}; {record.effort.machine}"
 
 
-def _failed(record: EvaluationRecord) -> str:
+def failed_section(record: EvaluationRecord | ScoreRecord) -> str:
+    """The cases that gave no score, by name; empty where there are none."""
     if not record.failed:
         return ""
     count = f"{len(record.failed)} of {record.data.cases} cases gave no score"

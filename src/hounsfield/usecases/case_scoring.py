@@ -72,8 +72,8 @@ class CaseScorer:
         try:
             self.cases.append(self._score(case))
         except Exception as error:
-            self.failed.append(FailedCase(case.id, type(error).__name__, _in_words(error)))
-            on_event(Note(f"{case.id} gave no score: {_in_words(error)}", "warn"))
+            self.failed.append(FailedCase(case.id, type(error).__name__, in_words(error)))
+            on_event(Note(f"{case.id} gave no score: {in_words(error)}", "warn"))
 
     def close(self) -> None:
         """Free the network."""
@@ -154,7 +154,7 @@ def acquired(scan: Acquisition) -> dict[str, str]:
     return {name: "" if value is None else str(value) for name, value in facts.items()}
 
 
-def _in_words(error: Exception) -> str:
+def in_words(error: Exception) -> str:
     """Fact and remedy, without the path (the case is named already); unforeseen errors say so."""
     if isinstance(error, HounsfieldError):
         return " ".join(f"{error.fact}; {error.remedy}".split())

@@ -26,6 +26,7 @@ from hounsfield.evaluation.record import (
     median,
 )
 from hounsfield.evaluation.report import WorstCase, render
+from hounsfield.evaluation.score_record import AnsweredCase, ScoreRecord, score_evidence_bytes
 from hounsfield.evaluation.scoring import ScoringRules
 from hounsfield.evaluation.strata import MINIMUM_PATIENTS
 from hounsfield.evaluation.summary import METRICS, ScoredCase, compare_models, summarise
@@ -69,6 +70,8 @@ class EvaluateRequest:
         How it is run; by default like the first.
     worst
         How many of the worst cases to draw.
+    target
+        Column of the class, where the package does not name it.
     """
 
     model: str | Path
@@ -84,14 +87,15 @@ class EvaluateRequest:
     worst: int = 12
     seed: int = 0
     minimum_patients: int = MINIMUM_PATIENTS
+    target: str = ""
 
 
 @dataclass(frozen=True)
 class EvaluateResult:
     """The record of the evaluation, its single cases, and the files that were written."""
 
-    record: EvaluationRecord
-    cases: tuple[ScoredCase, ...]
+    record: EvaluationRecord | ScoreRecord
+    cases: tuple[ScoredCase, ...] | tuple[AnsweredCase, ...]
     outputs: Mapping[str, Path]
 
     @property
@@ -121,10 +125,13 @@ def evaluate(request: EvaluateRequest, on_event: OnEvent = silent) -> EvaluateRe
         If the output folder is not empty.
     """
     package = open_package(request.model)
+    labels = package.manifest.task in ("segmentation", "detection")
     other = None if request.against is None else open_package(request.against)
-    data = _part(request)
+    data = _part(request, labels)
     _demand_strata(request, data)
     _demand_empty(request.output)
+    if package.manifest.task != "segmentation":
+        return _scores(package, other, data, request, on_event)
     _demand_same_segments(package, other)
     first = _read_all(package, request.choices, data, request, on_event)
     second = None
@@ -162,8 +169,27 @@ class _Read:
     foreign: Mapping[int, int]
 
 
-def _part(request: EvaluateRequest) -> Dataset:
-    data = read_dataset(request.dataset, split_file=request.split_file)
+def _scores(
+    package: ModelPackage, other: ModelPackage | None, data: Dataset, request: EvaluateRequest, on_event: OnEvent
+) -> EvaluateResult:
+    """The evaluation of a package that answers something else than labels."""
+    from hounsfield.usecases.evaluate_scores import evaluate_scores, files_of, why_no_evidence
+
+    record, cases = evaluate_scores(package, other, data, request, _data_facts(data, request), on_event)
+    files = files_of(record, cases)
+    reason = why_no_evidence(record)
+    if reason is None:
+        files["evidence"] = (f"evidence-{record.model.precision}.json", score_evidence_bytes(record))
+    else:
+        on_event(Note(f"no evidence file was written: {reason}", "warn"))
+    with _whole_folder(request.output) as partial:
+        for name, content in files.values():
+            (partial / name).write_bytes(content if isinstance(content, bytes) else _json(content))
+    return EvaluateResult(record, cases, {kind: request.output / name for kind, (name, _) in files.items()})
+
+
+def _part(request: EvaluateRequest, labels: bool) -> Dataset:
+    data = read_dataset(request.dataset, split_file=request.split_file, labels=labels)
     part = request.part or ("test" if any(data.splits) else "")
     return data.part(part) if part else data
 

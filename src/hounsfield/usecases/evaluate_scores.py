@@ -1,0 +1,250 @@
+"""Evaluate a package that answers classes: AUC, operating points, calibration, strata, paired comparison."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from hounsfield.errors import InputError, NothingToRead
+from hounsfield.evaluation.class_summary import ClassCases, summarise_class
+from hounsfield.evaluation.classification import threshold_for_sensitivity, threshold_youden
+from hounsfield.evaluation.comparison import Comparison, compare_auc, compare_paired, holm
+from hounsfield.evaluation.dataset import Dataset
+from hounsfield.evaluation.record import Effort, EvaluatedModel, EvaluatedOn, FailedCase, median
+from hounsfield.evaluation.score_record import (
+    AnsweredCase,
+    ComparedScore,
+    ScoreRecord,
+    ScoreSummary,
+    score_evidence_bytes,
+)
+from hounsfield.evaluation.score_report import render_scores
+from hounsfield.evaluation.strata import age_band
+from hounsfield.packages import ModelPackage
+from hounsfield.usecases.events import OnEvent, Progress
+from hounsfield.usecases.job import Choices
+from hounsfield.usecases.score_scoring import ScoreScorer, known_classes
+from hounsfield.version import __version__
+
+if TYPE_CHECKING:
+    from hounsfield.usecases.evaluate import EvaluateRequest
+
+SENSITIVITIES = (0.8, 0.9, 0.95)
+
+
+@dataclass(frozen=True)
+class _Answers:
+    model: EvaluatedModel
+    cases: tuple[AnsweredCase, ...]
+    failed: tuple[FailedCase, ...]
+
+
+def evaluate_scores(
+    package: ModelPackage,
+    other: ModelPackage | None,
+    data: Dataset,
+    request: EvaluateRequest,
+    facts: EvaluatedOn,
+    on_event: OnEvent,
+) -> tuple[ScoreRecord, tuple[AnsweredCase, ...]]:
+    """Answer every case, compare, sum up.
+
+    Raises
+    ------
+    InputError
+        If the table does not say the classes, or not one case could be answered.
+    """
+    _demand_same_answers(package, other)
+    first = _answer_all(package, request.choices, data, request, on_event)
+    second = None
+    if other is not None:
+        second = _answer_all(other, request.against_choices or request.choices, data, request, on_event)
+    strata = request.strata if request.strata is not None else _strata(first.cases)
+    summary = summarise_scores(package, first.cases, strata, request.seed, request.minimum_patients)
+    record = ScoreRecord(
+        model=first.model,
+        data=facts,
+        seed=request.seed,
+        software_version=__version__,
+        created=dt.datetime.now().astimezone().isoformat(timespec="seconds"),
+        summary=summary,
+        failed=first.failed,
+        effort=effort(first.cases),
+        notes=tuple(_notes(first.cases)),
+        proposed=_proposed(package, first.cases),
+        compared_with=None if second is None else second.model,
+        comparison=() if second is None else _compare(package, first.cases, second.cases, request.seed),
+        compared_failed=() if second is None else second.failed,
+    )
+    return record, first.cases
+
+
+def summarise_scores(
+    package: ModelPackage, cases: Sequence[AnsweredCase], strata: Sequence[str], seed: int, minimum: int
+) -> ScoreSummary:
+    """The figures of every reported class."""
+    patients = tuple(case.patient_id for case in cases)
+    columns = {name: tuple(_group(case, name) for case in cases) for name in strata}
+    classes = []
+    for spec in package.manifest.output.classes:
+        if spec.reported:
+            own = ClassCases(
+                spec.label,
+                tuple(case.known[spec.label] > 0 for case in cases),
+                tuple(case.answers[spec.label] for case in cases),
+                patients,
+                columns,
+            )
+            points = {point.name: point.threshold for point in spec.operating_points}
+            classes.append(summarise_class(own, points, strata, seed, minimum))
+    return ScoreSummary(len(cases), len(set(patients)), tuple(classes))
+
+
+def files_of(record: ScoreRecord, cases: Sequence[AnsweredCase]) -> dict[str, tuple[str, Any]]:
+    """Kind to name and content of what is written besides the evidence; data are not yet JSON."""
+    rows = [
+        {
+            "case_id": case.case_id,
+            "seconds": round(case.seconds, 4),
+            "warnings": list(case.warnings),
+            "answers": dict(case.answers),
+            "known": dict(case.known),
+        }
+        for case in cases
+    ]
+    return {
+        "json": ("evaluation.json", record.as_dict()),
+        "cases": ("cases.json", {"data_digest": record.data.digest, "cases": rows}),
+        "report": ("report.html", render_scores(record).encode("utf-8")),
+    }
+
+
+def why_no_evidence(record: ScoreRecord) -> str | None:
+    """Why these figures are no evidence, or ``None``."""
+    if record.data.part.lower() in ("train", "training"):
+        return "the model was trained on these cases"
+    if record.model.ran_precision != record.model.precision:
+        return f"{record.model.precision} was asked for, {record.model.ran_precision} ran"
+    try:
+        score_evidence_bytes(record)
+    except InputError as error:
+        return error.fact
+    return None
+
+
+def _answer_all(
+    package: ModelPackage, choices: Choices, data: Dataset, request: EvaluateRequest, on_event: OnEvent
+) -> _Answers:
+    from hounsfield.usecases.evaluate import graph_files
+
+    known = known_classes(data, package, request.target)
+    scorer = ScoreScorer(package, replace(choices, allow_unproven=True), known)
+    stage = f"{package.reference} {choices.precision}"
+    try:
+        for number, case in enumerate(data.cases):
+            on_event(Progress(stage, number, len(data.cases)))
+            scorer.add(case, on_event)
+        on_event(Progress(stage, len(data.cases), len(data.cases)))
+    finally:
+        scorer.close()
+    if not scorer.cases:
+        first = scorer.failed[0]
+        raise NothingToRead(
+            f"none of the {len(data.cases)} cases gave an answer; {first.case_id}: {first.message}",
+            "correct the data set, or choose the package that fits it",
+            data.path,
+        )
+    model = EvaluatedModel(
+        package.reference,
+        package.manifest.title,
+        package.digest,
+        choices.precision,
+        scorer.ran_precision,
+        scorer.engine,
+        graph_files(package, choices.precision),
+    )
+    return _Answers(model, tuple(scorer.cases), tuple(scorer.failed))
+
+
+def _demand_same_answers(package: ModelPackage, other: ModelPackage | None) -> None:
+    def names(one: ModelPackage) -> list[str]:
+        return [spec.label for spec in one.manifest.output.classes if spec.reported]
+
+    if other is not None and names(package) != names(other):
+        raise InputError(
+            f"{package.reference} and {other.reference} do not answer the same classes",
+            "compare packages whose reported classes have the same labels",
+        )
+
+
+def _strata(cases: Sequence[AnsweredCase]) -> tuple[str, ...]:
+    from hounsfield.usecases.evaluate import STRATA
+
+    return tuple(name for name in STRATA if any(case.columns.get(name) for case in cases))
+
+
+def _group(case: AnsweredCase, column: str) -> str:
+    cell = case.columns.get(column, "")
+    if column != "age_years":
+        return cell
+    try:
+        return age_band(float(cell))
+    except ValueError:
+        return age_band(None)
+
+
+def _notes(cases: Sequence[AnsweredCase]) -> list[str]:
+    seen: dict[str, int] = {}
+    for case in cases:
+        for warning in case.warnings:
+            seen[warning] = seen.get(warning, 0) + 1
+    most = sorted(seen.items(), key=lambda item: -item[1])[:10]
+    return [f"{count} {'case' if count == 1 else 'cases'}: {warning}" for warning, count in most]
+
+
+def _proposed(package: ModelPackage, cases: Sequence[AnsweredCase]) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, float]] = {}
+    for spec in package.manifest.output.classes:
+        truth = [case.known[spec.label] > 0 for case in cases]
+        if spec.reported and any(truth) and not all(truth):
+            scores = [case.answers[spec.label] for case in cases]
+            rows = {"Youden": threshold_youden(truth, scores)}
+            rows |= {f"sensitivity {s:g}": threshold_for_sensitivity(truth, scores, s) for s in SENSITIVITIES}
+            found[spec.label] = rows
+    return found
+
+
+def _compare(
+    package: ModelPackage, first: Sequence[AnsweredCase], second: Sequence[AnsweredCase], seed: int
+) -> tuple[ComparedScore, ...]:
+    """AUC and Brier score of every reported class, on the cases that both answered."""
+    partner = {case.case_id: case for case in second}
+    pairs = [(case, partner[case.case_id]) for case in first if case.case_id in partner]
+    patients = [case.patient_id for case, _ in pairs]
+    rows: list[tuple[str, str, Comparison]] = []
+    for spec in package.manifest.output.classes:
+        truth = [case.known[spec.label] > 0 for case, _ in pairs]
+        if not spec.reported or not any(truth) or all(truth):
+            continue
+        one, two = ([pair[n].answers[spec.label] for pair in pairs] for n in (0, 1))
+        rows.append((spec.label, "AUC", compare_auc(truth, one, two, patients, seed)))
+        gaps = [[(said - known) ** 2 for said, known in zip(side, truth, strict=True)] for side in (one, two)]
+        rows.append((spec.label, "Brier score", compare_paired(gaps[0], gaps[1], patients, seed)))
+    adjusted = holm([row[2].p_value for row in rows])
+    return tuple(ComparedScore(*row[:2], len(pairs), row[2], p) for row, p in zip(rows, adjusted, strict=True))
+
+
+def effort(cases: Sequence[AnsweredCase]) -> Effort:
+    """Seconds per case, the highest resident memory of this process, and the machine."""
+    import resource
+
+    from hounsfield.planning.machine import read_machine
+
+    machine = read_machine()
+    return Effort(
+        machine=f"{machine.cpu_model}, {machine.cores} threads",
+        seconds_per_case=median([case.seconds for case in cases]),
+        peak_mib=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+    )

@@ -1,0 +1,158 @@
+"""One package that answers scores or numbers over many cases; what fails is kept by name."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from hounsfield.errors import InputError
+from hounsfield.evaluation.dataset import Case, Dataset
+from hounsfield.evaluation.record import FailedCase
+from hounsfield.evaluation.score_record import AnsweredCase
+from hounsfield.packages import ModelPackage
+from hounsfield.reading import scan
+from hounsfield.usecases.case_scoring import acquired, choices_of, in_words
+from hounsfield.usecases.events import Note, OnEvent, silent
+from hounsfield.usecases.job import Choices
+from hounsfield.usecases.sessions import Sessions
+from hounsfield.usecases.stages import Labelled, Loaded, infer_stage, load_stage, loaded_part
+
+_PICTURES = (".png", ".jpg", ".jpeg")
+
+
+class ScoreScorer:
+    """Answers cases one by one, with the network loaded once.
+
+    Attributes
+    ----------
+    cases, failed
+        In the order they came; every case is in one of them.
+    engine, ran_precision
+        What really ran.
+    """
+
+    def __init__(self, package: ModelPackage, choices: Choices, known: Mapping[str, Mapping[str, float]]) -> None:
+        self._package, self._choices, self._known = package, choices, known
+        self._sessions = Sessions()
+        self.cases: list[AnsweredCase] = []
+        self.failed: list[FailedCase] = []
+        self.engine = self.ran_precision = ""
+
+    def add(self, case: Case, on_event: OnEvent = silent) -> None:
+        """Answer a case, or note why it gave no answer; a package or engine that cannot run at all raises."""
+        self._sessions.open(self._package, self._choices)
+        try:
+            self.cases.append(self._answered(case))
+        except Exception as error:
+            self.failed.append(FailedCase(case.id, type(error).__name__, in_words(error)))
+            on_event(Note(f"{case.id} gave no answer: {in_words(error)}", "warn"))
+
+    def close(self) -> None:
+        """Free the network."""
+        self._sessions.close()
+
+    def _answered(self, case: Case) -> AnsweredCase:
+        began = time.perf_counter()
+        choices = choices_of(case, self._package, self._choices)
+        loaded = self._loaded(case, choices)
+        answer: Labelled = infer_stage(loaded, self._package, choices, self._sessions, silent)
+        self.engine, self.ran_precision = answer.engine, answer.precision
+        told = {name: cell for name, cell in case.columns.items() if cell}
+        return AnsweredCase(
+            case.id,
+            case.patient_id,
+            {one.label: one.probability for one in answer.scores},
+            self._known[case.id],
+            {**acquired(loaded.whole.provenance.acquisition), **told},
+            time.perf_counter() - began,
+            loaded.warnings,
+        )
+
+    def _loaded(self, case: Case, choices: Choices) -> Loaded:
+        if len(case.images) != 1:
+            raise InputError(
+                f"the case has {len(case.images)} images, only models with one image are evaluated",
+                "give one image per case",
+            )
+        path = case.images[0][1]
+        if path.suffix.lower() in _PICTURES:
+            return self._picture(path, choices)
+        with scan(path) as contents:
+            return load_stage(contents.choose(repair=choices.repair), self._package, choices)
+
+    def _picture(self, path: Path, choices: Choices) -> Loaded:
+        """A PNG or JPEG of a data set, read as in training: one slice of 1 mm pixels."""
+        from hounsfield.training.cases import read_volume
+        from hounsfield.volume import Volume
+
+        volume = read_volume(path)
+        if not isinstance(volume, Volume):
+            raise InputError("it is no single picture", "give one image per case", path)
+        return loaded_part(volume, self._package, choices, (), path, time.perf_counter())
+
+
+def known_classes(data: Dataset, package: ModelPackage, target: str) -> dict[str, dict[str, float]]:
+    """What the table says of every case: 1 or 0 by label of the package.
+
+    With softmax one column (``target``, else the package's own) holds the label; with sigmoid every label is a
+    column of 0 and 1, unless ``target`` names one column.
+
+    Raises
+    ------
+    InputError
+        If a column is missing, or a cell is no label of the package, or no case is of a class.
+    """
+    output = package.manifest.output
+    labels = [one.label for one in output.classes]
+    column = target or output.target
+    if column or output.activation == "softmax":
+        if not column:
+            raise InputError("it is not said which column holds the class", "name it with --target COLUMN", data.path)
+        known = {case.id: _one_of(case, column, labels, data) for case in data.cases}
+    else:
+        known = {case.id: {label: _zero_or_one(case, label, data) for label in labels} for case in data.cases}
+    for one in output.classes:
+        found = {row[one.label] for row in known.values()}
+        if one.reported and len(found) < 2:
+            which = "every" if 1.0 in found else "no"
+            raise InputError(
+                f"{which} case is {one.label!r}, so nothing can be told apart", "add cases of both kinds", data.path
+            )
+    return known
+
+
+def _one_of(case: Case, column: str, labels: Sequence[str], data: Dataset) -> dict[str, float]:
+    cell = _cell(case, column, data)
+    if cell not in labels:
+        raise InputError(
+            f"case {case.id}: {column} is {cell!r}, not a class of the package", f"use: {', '.join(labels)}", data.path
+        )
+    return {label: float(label == cell) for label in labels}
+
+
+def _zero_or_one(case: Case, column: str, data: Dataset) -> float:
+    cell = _cell(case, column, data)
+    if cell not in ("0", "1"):
+        raise InputError(f"case {case.id}: {column} is {cell!r}, not 0 or 1", "correct the cell", data.path)
+    return float(cell)
+
+
+def number_in(case: Case, column: str, data: Dataset) -> float:
+    """A finite number of the table; raises InputError otherwise."""
+    cell = _cell(case, column, data)
+    try:
+        value = float(cell)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise InputError(f"case {case.id}: {column} is {cell!r}, not a number", "correct the cell", data.path)
+    return value
+
+
+def _cell(case: Case, column: str, data: Dataset) -> str:
+    if column not in case.columns:
+        known = ", ".join(case.columns) or "none"
+        raise InputError(f"the table has no column {column!r}", f"its further columns are: {known}", data.path)
+    return case.columns[column]
