@@ -39,6 +39,7 @@ ROUTES = """
 name = "tiny"
 model = "tiny-levels"
 destinations = ["sink"]
+allow_unproven = true
 [route.match]
 modality = ["MR"]
 """

@@ -20,7 +20,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared" / "data"
-RECEIVE_KILLS, CHAIN_KILLS, MALFORMED = 500, 500, 10_000
+RECEIVE_KILLS, CHAIN_KILLS, MALFORMED, POWER_CUTS = 500, 500, 10_000, 200
 
 
 def main() -> None:
@@ -42,13 +42,14 @@ def main() -> None:
 
 def run(folder: Path, share: float, seed: int) -> dict[str, Any]:
     """Every part in turn."""
-    from . import chain_kills, malformed, receive_kills
+    from . import chain_kills, malformed, power_loss, receive_kills
 
     chain_kills.install_model(folder / "home")
     parts = {
         "kills_while_receiving": lambda: receive_kills.run(folder / "a", _part(RECEIVE_KILLS, share), seed, 4),
         "kills_over_the_chain": lambda: chain_kills.run(folder / "b" / "node", _part(CHAIN_KILLS, share), seed),
         "malformed_objects": lambda: malformed.run(folder / "c", SHARED, _part(MALFORMED, share), seed),
+        "power_cuts": lambda: power_loss.run(folder / "d", 40, _part(POWER_CUTS, share), seed),
     }
     results: dict[str, Any] = {"share": share, "seed": seed}
     for name, part in parts.items():
