@@ -166,10 +166,14 @@ def write(name: str, model: dict, target: Path, rng: np.random.Generator) -> Non
     """One results folder, an image and nnU-Net's answer."""
     configuration, plans, dataset = documents(model)
     folder = target / name
+    cases = Path(os.environ["nnUNet_preprocessed"]) / plans["dataset_name"] / f"x_{configuration}"
+    cases.mkdir(parents=True, exist_ok=True)
+    (cases / "one.b2nd").touch()  # the trainer looks which kind of files there are
     for fold in model.get("folds", ["0"]):
         torch.manual_seed(len(name) + len(fold))
+        own = {**plans, "continue_training": False}
         trainer = nnUNetTrainer(
-            plans, configuration, "all" if fold == "all" else int(fold), dataset, torch.device("cpu")
+            own, configuration, "all" if fold == "all" else int(fold), dataset, torch.device("cpu")
         )
         trainer.initialize()
         for parameter in trainer.network.parameters():
@@ -181,9 +185,11 @@ def write(name: str, model: dict, target: Path, rng: np.random.Generator) -> Non
     (folder / "dataset.json").write_text(json.dumps(dataset, indent=1))
     data = image(model, rng)
     predictor = predicting.nnUNetPredictor(device=torch.device("cpu"), perform_everything_on_device=False)
-    predictor.initialize_from_trained_model_folder(str(folder), None)
+    predictor.initialize_from_trained_model_folder(str(folder), model.get("folds", ["0"]))
     predictor.use_mirroring = model.get("mirror") is not None
+    half, torch.half = torch.half, torch.float32  # nnU-Net's accumulators, see above
     answer = predictor.predict_single_npy_array(data, {"spacing": list(model["image"])}, None, None, False)
+    torch.half = half
     labels, counts = np.unique(answer, return_counts=True)
     print(name, dict(zip(labels.tolist(), counts.tolist(), strict=True)))
     spacing = np.asarray(model["image"])
@@ -194,7 +200,6 @@ def write(name: str, model: dict, target: Path, rng: np.random.Generator) -> Non
 
 def main() -> None:
     """Write all."""
-    torch.half = torch.float32  # nnU-Net's accumulators, see above
     os.environ["nnUNet_compile"] = "f"
     target = Path(sys.argv[1])
     shutil.rmtree(target, ignore_errors=True)

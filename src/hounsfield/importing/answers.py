@@ -194,5 +194,7 @@ def _optional(key: str) -> bool:
         "output.segments.modifier.meaning",
         "output.segments.lesion",
         "output.segments.colour_rgb",
+        "output.classes.reported",
+        "output.classes.operating_points",
         "package.limits",
     )

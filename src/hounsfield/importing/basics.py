@@ -15,6 +15,8 @@ QUESTIONS = {
     "input.orientation": "Orientation of the training images' arrays, from last to first axis, such as LPS or RAS.",
     "input.channels": "Modality (CT, MR, ...) and meaning (HU, SUV, arbitrary) of each image channel.",
     "domain.modality": "DICOM modalities that the model may be run on, and what happens otherwise.",
+    "output.classes": "Label and coded concept of each class, in the order of the network's answers.",
+    "output.activation": "sigmoid where classes do not exclude each other, softmax where exactly one is true.",
     "output.segments": "Coded concepts of each segment, for example SNOMED CT: scheme 'SCT'.",
 }
 
@@ -52,6 +54,16 @@ def basic_template(
     }
 
 
+def class_template(
+    channels: Sequence[str], classes: int, *, input_table: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The template of a model that answers ``classes`` logits for a whole image."""
+    table = basic_template(channels, [], input_table=input_table)
+    concept = {"label": ASKED, "concept": dict(_CODE)}
+    table["output"] = {"activation": ASKED, "classes": [dict(concept) for _ in range(classes)]}
+    return table
+
+
 def manifest_from(
     answers: Answers,
     *,
@@ -66,13 +78,12 @@ def manifest_from(
     domain and licence from the answers. Segment numbers count from 1 in the order of the answers.
     """
     package = answers.at("package")
-    segments = [{**segment, "number": number} for number, segment in enumerate(answers.at("output.segments"), start=1)]
-    clean_up = answers.get("output.clean_up")
+    classes = answers.get("output.classes")
     return {
         "id": package["id"],
         "version": package["version"],
         "title": package["title"],
-        "task": "segmentation",
+        "task": "segmentation" if classes is None else "classification",
         "intended_use": package["intended_use"],
         "licence": answers.at("licence"),
         "input": {
@@ -81,8 +92,17 @@ def manifest_from(
             **input_table,
         },
         "domain": answers.at("domain"),
-        "output": {"segments": segments, **({"clean_up": clean_up} if clean_up else {}), **(output_table or {})},
+        "output": {**_answered(answers), **(output_table or {})},
         "graphs": list(graphs)
         or [{"precision": "fp32", "file": "graphs/fp32.onnx", "input": "image", "output": "logits"}],
         **({} if architecture is None else {"architecture": dict(architecture)}),
     }
+
+
+def _answered(answers: Answers) -> dict[str, Any]:
+    """The segments or classes of the answers, as ``[output]`` wants them."""
+    classes, clean_up = answers.get("output.classes"), answers.get("output.clean_up")
+    if classes is not None:
+        return {"classes": classes, "activation": answers.at("output.activation")}
+    segments = [{**segment, "number": number} for number, segment in enumerate(answers.at("output.segments"), start=1)]
+    return {"segments": segments, **({"clean_up": clean_up} if clean_up else {})}

@@ -84,8 +84,11 @@ def _zipped(path: Path) -> Any:
     def storage(pid: Any) -> Storage:
         kind, key, elements = _storage_id(pid)
         entry = entries.get(f"{root}/data/{key}")
-        if entry is None or entry.file_size < elements * item_bytes(kind):
-            raise SourceRefused(f"the numbers of storage {printable(key, 20)} are missing or cut off", "fetch it again")
+        if entry is None or entry.file_size != elements * item_bytes(kind):
+            raise SourceRefused(
+                f"the numbers of storage {printable(key, 20)} are missing or cut off, or of another type",
+                "fetch it again",
+            )
         made = Storage(kind, elements, lambda: _entry(path, entry), order == b"little")
         return known.setdefault((kind, key, elements), made)
 
@@ -181,7 +184,7 @@ def _place_storages(file: BinaryIO, keys: Any, sizes: dict[str, int], places: di
         if len(head) != 8 or key not in sizes or at > end:
             raise SourceRefused("the numbers are cut off", "fetch the file again")
         count = struct.unpack("<q", head)[0]
-        if count < 0 or count > sizes[key]:
+        if not 0 <= count <= sizes[key]:
             raise SourceRefused("the number of elements of a storage is damaged", _REMEDY)
         file.seek(at)
 

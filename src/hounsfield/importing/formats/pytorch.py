@@ -12,7 +12,7 @@ from typing import Any
 
 from hounsfield.errors import PackageInvalid, SourceRefused
 from hounsfield.importing.answers import ASKED, Answers
-from hounsfield.importing.basics import QUESTIONS, basic_template, manifest_from
+from hounsfield.importing.basics import QUESTIONS, basic_template, class_template, manifest_from
 from hounsfield.importing.checkpoints import State, is_checkpoint, read_checkpoint, states_in
 from hounsfield.importing.checkpoints.naming import fit, looks_like_densenet121
 from hounsfield.importing.claim import Claim
@@ -26,6 +26,8 @@ _QUESTIONS = {
     "architecture": "The network: a name of the closed list and its arguments (docs/reference/import.md).",
     "input.spacing_mm": "Voxel spacing of the training images (k, j, i) in mm.",
     "input.intensity": 'Steps such as { step = "z-score" }, in order, or [] (docs/reference/model-package.md).',
+    "architecture.shades": "It was made for colour: [mean, std] of each channel in units of your intensity steps.",
+    "input.fit": "true: the whole image is brought to the window's shape; interpolation: area, linear or cubic.",
     "input.window": "Window shape (k, j, i) in voxels, and further window keys.",
 }
 
@@ -38,12 +40,7 @@ def claims(source: Path) -> Claim | None:
     if not states:
         raise SourceRefused("it holds no table of named tensors", "save model.state_dict()", source)
     found = [(f"weights {state.place or 'of the file'}", _summary(state)) for state in states]
-    template = basic_template(
-        [ASKED],
-        [ASKED],
-        input_table={"spacing_mm": [ASKED], "intensity": [ASKED], "window": {"shape": [ASKED], "overlap": 0.5}},
-    )
-    template["architecture"] = {"name": ASKED}
+    template = _template(states)
     if len(states) > 1:
         template["source"] = {"weights": ASKED}
     return Claim("pytorch", "PyTorch weights", tuple(found), template, _QUESTIONS)
@@ -70,9 +67,28 @@ def convert(source: Path, answers: Answers, folder: Path) -> Draft:
     return Draft(manifest, ends.files, facts, goldens=ends.goldens)
 
 
+def _template(states: tuple[State, ...]) -> dict[str, Any]:
+    """What must be told: all of the network, or of a recognised DenseNet-121 only how it sees an image."""
+    window: dict[str, Any] = {"shape": [ASKED]}
+    dense = _dense(states[0]) if len(states) == 1 else None
+    if dense is None:
+        table = {"spacing_mm": [ASKED], "intensity": [ASKED], "window": {**window, "overlap": 0.5}}
+        return {**basic_template([ASKED], [ASKED], input_table=table), "architecture": {"name": ASKED}}
+    channels, classes = dense
+    table = {"fit": ASKED, "interpolation": ASKED, "intensity": [ASKED], "window": window}
+    network: dict[str, Any] = {"name": "densenet121", "channels_in": channels, "channels_out": classes}
+    if channels == 3:
+        network |= {"channels_in": 1, "shades": [ASKED]}
+    given = class_template([ASKED] * network["channels_in"], classes, input_table=table)
+    return {**given, "architecture": network}
+
+
+def _dense(state: State) -> tuple[int, int] | None:
+    return looks_like_densenet121({name: tensor.shape for name, tensor in state.tensors.items()})
+
+
 def _summary(state: State) -> str:
-    shapes = {name: tensor.shape for name, tensor in state.tensors.items()}
-    dense = looks_like_densenet121(shapes)
+    dense = _dense(state)
     what = f"; DenseNet-121, {dense[0]} channels, {dense[1]} classes" if dense else ""
     return f"{len(state.tensors)} tensors, {state.parameters} numbers{what}"
 
