@@ -45,7 +45,7 @@ def write_dx(path: Path, array: np.ndarray[Any, np.dtype[np.uint16]], photometri
     dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID
     dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = "2.25.11", f"2.25.{abs(hash(path.name)) + 1}"
-    dataset.PatientName, dataset.PatientID, dataset.PatientAge = "Phantom", "P", "45"
+    dataset.PatientName, dataset.PatientID = "Phantom", "P"
     dataset.Modality, dataset.BodyPartExamined = "DX", "CHEST"
     dataset.Rows, dataset.Columns = array.shape
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, photometric

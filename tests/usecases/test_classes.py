@@ -81,10 +81,22 @@ def test_a_dx_image_gives_scores_an_sr_and_a_report(tmp_path: Path, photometric:
     sr = pydicom.dcmread(result.series[0].outputs["sr"])
     assert _certainty(sr) == pytest.approx(100 * wanted, abs=1e-2)
     assert sr.StudyInstanceUID == "2.25.11"
-    done = subprocess.run(
-        ["dciodvfy", "-new", result.series[0].outputs["sr"]], capture_output=True, text=True, check=False
-    )
-    assert [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("Error")] == []
+    assert errors_of(result.series[0].outputs["sr"]) == []
+
+
+@pytest.mark.shared_data
+def test_a_real_chest_x_ray_gives_a_valid_sr(tmp_path: Path, shared_data: Path) -> None:
+    """Its patient's age has two letters instead of four: the SR leaves it out rather than repeat the fault."""
+    made = tiny_classifier(tmp_path, TinyClasses(LEVELS, input={"fit": True, "interpolation": "area"}))
+    scan = shared_data / "cxr" / "rsna-dicom" / "PatientA.dcm"
+    result = run_model(RunRequest(made.root, scan, tmp_path / "out", choices=ANYTHING))
+    assert errors_of(result.series[0].outputs["sr"]) == []
+
+
+def errors_of(path: Path) -> list[str]:
+    """What dciodvfy finds wrong."""
+    done = subprocess.run(["dciodvfy", "-new", path], capture_output=True, text=True, check=False)
+    return [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("Error")]
 
 
 def _certainty(item: pydicom.Dataset) -> float | None:

@@ -116,8 +116,29 @@ def export_onnx(
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
-    shape = tuple(None if n in axes["image"] else size for n, size in enumerate(example["image"].shape))
+    first = next(iter(example))
+    shape = tuple(None if n in axes[first] else size for n, size in enumerate(example[first].shape))
     return Exported(path, tuple(example), OUTPUT, shape, OPSET)
+
+
+class _RecordAlone(nn.Module):
+    """A fusion network without an image: only the record goes in."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, record: Tensor) -> Tensor:
+        """Logits (batch, classes)."""
+        logits: Tensor = self.network(record[:, :0], record)
+        return logits
+
+
+def on_record_alone(network: nn.Module, description: Mapping[str, Any]) -> nn.Module:
+    """The network as it is exported: without the image input where it has no image channel."""
+    if "record" in architecture(str(description["name"])).inputs and not int(description["channels_in"]):
+        return _RecordAlone(network)
+    return network
 
 
 def example_inputs(
@@ -129,7 +150,7 @@ def example_inputs(
     shape: tuple[int, ...] = (batch, channels, *window)
     if description["name"] == "cnn-lstm":
         shape = (batch, phases, channels, *window)
-    inputs = {"image": torch.randn(shape, generator=generator)}
+    inputs = {"image": torch.randn(shape, generator=generator)} if channels else {}
     if "record" in architecture(str(description["name"])).inputs:
         record = torch.randn((batch, int(description["columns"])), generator=generator)
         record[0, 0] = float("nan")
@@ -188,7 +209,7 @@ def _dynamic_axes(description: Mapping[str, Any], fixed: bool) -> dict[str, dict
     answer = {0: "batch"}
     if architecture(str(description["name"])).answer != "classes" and not fixed:
         answer |= {2: "k_out", 3: "j_out", 4: "i_out"}
-    named = {"image": axes, OUTPUT: answer}
+    named = {"image": axes, OUTPUT: answer} if int(description["channels_in"]) else {OUTPUT: answer}
     if "record" in architecture(str(description["name"])).inputs:
         named["record"] = {0: "batch"}
     return named

@@ -15,8 +15,13 @@ if TYPE_CHECKING:
 
 def run(
     model: Annotated[str, typer.Argument(help="An installed model (see 'hounsfield models') or a package folder.")],
-    scan: Annotated[Path, typer.Argument(metavar="INPUT", help="Folder, file, zip or tar with one or many scans.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results; new or empty.")],
+    scan: Annotated[
+        Path | None, typer.Argument(metavar="INPUT", help="Folder, file, zip or tar with one or many scans.")
+    ] = None,
+    record: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="Numbers that the model reads instead of a scan.")
+    ] = None,
     series: Annotated[str, typer.Option(help="Only this series: its key or UID, from 'hounsfield inspect'.")] = "",
     at: Annotated[
         list[str] | None,
@@ -65,7 +70,7 @@ def run(
     )
     budget = Budget.parse(memory or None)
     saved = None if plan is None else _saved_plan(plan)
-    request = RunRequest(model, scan, output, series or None, choices, budget, saved, resume)
+    request = RunRequest(model, scan, output, series or None, choices, budget, saved, resume, record)
     with ProgressBars(quiet or as_json) as bars:
         result = run_model(request, bars)
     if as_json:
@@ -74,7 +79,7 @@ def run(
         typer.echo(json.dumps(result.as_dict(), indent=2))
     else:
         show_run(result)
-        show_reasons(result, scan)
+        show_reasons(result, scan or record or output)
     raise typer.Exit(0 if result.succeeded else 1)
 
 

@@ -115,7 +115,9 @@ class Dataset:
         return total.hexdigest()
 
 
-def read_dataset(path: str | Path, *, split_file: str | Path | None = None, labels: bool = True) -> Dataset:
+def read_dataset(
+    path: str | Path, *, split_file: str | Path | None = None, labels: bool = True, images: bool = True
+) -> Dataset:
     """Read and check a table.
 
     Parameters
@@ -125,6 +127,8 @@ def read_dataset(path: str | Path, *, split_file: str | Path | None = None, labe
         that it does not name are left out.
     labels
         Whether every case needs a label map (or those of annotators).
+    images
+        Whether every case needs an image; a table of records has none.
 
     Raises
     ------
@@ -136,9 +140,9 @@ def read_dataset(path: str | Path, *, split_file: str | Path | None = None, labe
     table = Path(path)
     rows = _rows(table)
     columns = tuple(rows[0])
-    _check_columns(columns, table, labels)
+    _check_columns(columns, table, labels, images)
     cases = [_case(row, number, table.parent) for number, row in enumerate(rows, start=1)]
-    _check_cells(cases, table, labels)
+    _check_cells(cases, table, labels, images)
     if split_file is not None:
         cases = _with_split(cases, Path(split_file))
     dataset = Dataset(table, tuple(cases), columns)
@@ -226,8 +230,8 @@ def _json_rows(text: str, table: Path) -> list[Row]:
     return [{name: row.get(name, "") for name in names} for row in rows]
 
 
-def _check_columns(columns: Sequence[str], table: Path, labels: bool) -> None:
-    missing = [] if any(c == "image" or c.startswith("image_") for c in columns) else ["image"]
+def _check_columns(columns: Sequence[str], table: Path, labels: bool, images: bool) -> None:
+    missing = [] if not images or any(c == "image" or c.startswith("image_") for c in columns) else ["image"]
     if labels and "label" not in columns and not any(c.startswith("annotator_") for c in columns):
         missing.append("label")
     if "patient_id" not in columns:
@@ -259,12 +263,12 @@ def _case(row: Row, number: int, folder: Path) -> Case:
     )
 
 
-def _check_cells(cases: Sequence[Case], table: Path, labels: bool) -> None:
+def _check_cells(cases: Sequence[Case], table: Path, labels: bool, images: bool) -> None:
     problems = []
     for number, case in enumerate(cases, start=1):
         if not case.id:
             problems.append(f"row {number} has no case_id")
-        if not case.images:
+        if images and not case.images:
             problems.append(f"row {number} has no image")
         if not case.patient_id:
             problems.append(f"row {number} has no patient_id")
@@ -272,8 +276,8 @@ def _check_cells(cases: Sequence[Case], table: Path, labels: bool) -> None:
             problems.append(f"row {number} has no label")
     _raise(problems, "fill in these cells", table)
     _raise(_twice((case.id, n) for n, case in enumerate(cases, 1)), "give every row its own case_id", table)
-    images = (("|".join(str(p) for _, p in case.images), n) for n, case in enumerate(cases, 1))
-    _raise(_twice(images, "have the same image"), "keep one row per image", table)
+    paths = (("|".join(str(p) for _, p in case.images), n) for n, case in enumerate(cases, 1) if case.images)
+    _raise(_twice(paths, "have the same image"), "keep one row per image", table)
 
 
 def _twice(pairs: Iterable[tuple[str, int]], what: str = "have the same case_id") -> list[str]:

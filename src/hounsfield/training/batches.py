@@ -96,7 +96,7 @@ class Patches:
         orientation = self._recipe.input.orientation
         warp = draw_warp(rng, settings, centre, self._recipe.window, stored.spacing_mm, orientation)
         image, target, record = self._cut(stored, warp, device)
-        return change_intensities(image, settings, rng), target, record
+        return (change_intensities(image, settings, rng) if stored.channels else image), target, record
 
     def _centre(self, stored: Stored, rng: np.random.Generator) -> tuple[float, float, float]:
         """A patch within the case where it fits; on a labelled voxel with the recipe's probability."""
@@ -119,10 +119,12 @@ class Patches:
 
     def _cut(self, stored: Stored, warp: Warp, device: torch.device) -> tuple[Tensor, Tensor, Tensor | None]:
         patch = self._recipe.window
-        box = warp.box(patch, stored.shape)
-        grid = warp.grid(patch, box, device)
-        values = torch.from_numpy(self._cache.image(stored, box)).to(device)
-        image = sample(values, grid, self._recipe.input.window.pad_value)
+        image = torch.zeros((0, *patch), device=device)
+        if stored.channels:
+            box = warp.box(patch, stored.shape)
+            grid = warp.grid(patch, box, device)
+            values = torch.from_numpy(self._cache.image(stored, box)).to(device)
+            image = sample(values, grid, self._recipe.input.window.pad_value)
         if self._recipe.task in ("segmentation", "detection"):
             label = torch.from_numpy(self._cache.label(stored, box).astype(np.int32)).to(device)
             target = sample_label(label, grid)

@@ -54,6 +54,8 @@ def load_case(case: Case, recipe: Recipe) -> LoadedCase:
     GeometryRefused
         If the label does not lie on the grid of its scan.
     """
+    if not recipe.input.channels:  # a record alone
+        return LoadedCase(np.zeros((0, *recipe.window), np.float32), None, (1.0, 1.0, 1.0))
     volumes = _volumes(case, recipe)
     prepared = [prepare(group, recipe.input) for group in _groups(volumes, recipe, case)]
     first = prepared[0]

@@ -11,10 +11,11 @@ from typing import Any
 from pydantic import ValidationError
 from torch import nn
 
-from hounsfield.architectures.export import OUTPUT, Exported, example_inputs, export_onnx, parity
+from hounsfield.architectures.export import OUTPUT, Exported, example_inputs, export_onnx, on_record_alone, parity
 from hounsfield.errors import EngineError, PackageInvalid
 from hounsfield.packages import Manifest, ModelPackage, build
-from hounsfield.packages.manifest import OutputSpec
+from hounsfield.packages.answers import ColumnSpec
+from hounsfield.packages.manifest import InputSpec, OutputSpec
 from hounsfield.training.recipe import PackageTable, Recipe
 
 _TOLERANCE = 1e-3
@@ -47,6 +48,7 @@ def finish(
     PackageInvalid
         If the recipe's package table and the training do not make a package.
     """
+    network = on_record_alone(network, description)
     phases = recipe.data.phases or 2
     graph = export_onnx(network, description, recipe.window, folder / "graph.onnx", phases)
     differences = parity(graph.path, network, example_inputs(description, recipe.window, 1, phases))
@@ -97,11 +99,11 @@ def manifest_of(recipe: Recipe, table: PackageTable, description: Mapping[str, A
         "title": table.title,
         "intended_use": table.intended_use,
         "licence": table.licence,
-        "input": recipe.input,
+        "input": _input(recipe),
         "domain": table.domain,
         "output": _output(recipe, table),
         "architecture": dict(description),
-        "graphs": [{"precision": "fp32", "file": _GRAPH, "input": "image", "output": OUTPUT}],
+        "graphs": [{"precision": "fp32", "file": _GRAPH, "output": OUTPUT, **_ends(recipe)}],
     }
     try:
         return Manifest.model_validate(data)
@@ -112,6 +114,21 @@ def manifest_of(recipe: Recipe, table: PackageTable, description: Mapping[str, A
             fact=f"the recipe does not make a package: {where}: {first['msg']}",
             remedy="correct [package], or leave it out to end with weights and graph",
         ) from None
+
+
+def _ends(recipe: Recipe) -> dict[str, str]:
+    """The graph's inputs by the manifest's names."""
+    if recipe.task != "fusion":
+        return {"input": "image"}
+    return {"input": "image", "record": "record"} if recipe.input.channels else {"input": "record"}
+
+
+def _input(recipe: Recipe) -> InputSpec:
+    """The input table; columns of the record that nobody described are named by themselves."""
+    if recipe.task != "fusion" or recipe.input.record:
+        return recipe.input
+    columns = tuple(ColumnSpec(name=name, title=name) for name in recipe.data.record)
+    return recipe.input.model_copy(update={"record": columns})
 
 
 def _output(recipe: Recipe, table: PackageTable) -> OutputSpec:

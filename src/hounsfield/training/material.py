@@ -66,7 +66,9 @@ def gather(recipe: Recipe, folder: Path, cache_folder: Path, stride: int, proces
     """
     labels = recipe.task in ("segmentation", "detection")
     split = None if recipe.data.split_file is None else folder / recipe.data.split_file
-    dataset = read_dataset(folder / recipe.data.table, split_file=split, labels=labels)
+    dataset = read_dataset(
+        folder / recipe.data.table, split_file=split, labels=labels, images=bool(recipe.input.channels)
+    )
     training = dataset.part(recipe.data.train)
     validation = dataset.part(recipe.data.validation).cases if recipe.data.validation else ()
     cache = Cache(cache_folder, parse_bytes(recipe.data.memory) // processes)

@@ -263,6 +263,10 @@ class Recipe(_Table):
             raise ValueError("data.classes: name the values of the target, at least two, in the order of the logits")
         if (self.task == "fusion") != bool(self.data.record):
             raise ValueError("data.record: a fusion recipe names the columns of its record, and no other task does")
+        if self.input.record and tuple(one.name for one in self.input.record) != self.data.record:
+            raise ValueError("input.record: its columns are not those of data.record, in the same order")
+        if not self.input.channels and self.task != "fusion":
+            raise ValueError("input.channels: name at least one channel")
         if per_image and self.package is not None:
             self._check_classes(self.package.output)
         if not per_image and self.labels is None and self.package is None:

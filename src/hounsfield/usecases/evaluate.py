@@ -127,7 +127,7 @@ def evaluate(request: EvaluateRequest, on_event: OnEvent = silent) -> EvaluateRe
     package = open_package(request.model)
     labels = package.manifest.task in ("segmentation", "detection")
     other = None if request.against is None else open_package(request.against)
-    data = _part(request, labels)
+    data = _part(request, labels, bool(package.manifest.input.channels))
     _demand_strata(request, data)
     _demand_empty(request.output)
     if package.manifest.task != "segmentation":
@@ -188,8 +188,8 @@ def _scores(
     return EvaluateResult(record, cases, {kind: request.output / name for kind, (name, _) in files.items()})
 
 
-def _part(request: EvaluateRequest, labels: bool) -> Dataset:
-    data = read_dataset(request.dataset, split_file=request.split_file, labels=labels)
+def _part(request: EvaluateRequest, labels: bool, images: bool) -> Dataset:
+    data = read_dataset(request.dataset, split_file=request.split_file, labels=labels, images=images)
     part = request.part or ("test" if any(data.splits) else "")
     return data.part(part) if part else data
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from hounsfield.errors import InputError, NothingToRead
+from hounsfield.errors import InputError, NothingToRead, SettingsError
 from hounsfield.evaluation.class_summary import ClassCases, summarise_class
 from hounsfield.evaluation.classification import threshold_for_sensitivity, threshold_youden
 from hounsfield.evaluation.comparison import Comparison, compare_auc, compare_paired, holm
@@ -56,6 +56,11 @@ def evaluate_scores(
     InputError
         If the table does not say the classes, or not one case could be answered.
     """
+    if package.manifest.task == "dynamic" or (package.manifest.input.record and package.manifest.input.channels):
+        raise SettingsError(
+            f"{package.reference} reads a sequence, or images with a record; neither is evaluated here yet",
+            "evaluate it from Python with hounsfield.evaluation",
+        )
     _demand_same_answers(package, other)
     first = _answer_all(package, request.choices, data, request, on_event)
     second = None

@@ -18,6 +18,7 @@ from hounsfield.usecases.events import OnEvent, Progress, silent
 from hounsfield.usecases.job import Choices, Job, SeriesResult
 from hounsfield.usecases.plan import Planner
 from hounsfield.usecases.resuming import finished_before
+from hounsfield.usecases.run_record import is_record_only, run_record
 from hounsfield.usecases.spots import demand_points
 from hounsfield.usecases.stages import result_name
 from hounsfield.usecases.supervise import Supervisor
@@ -45,16 +46,19 @@ class RunRequest:
         A saved plan to carry out instead of a new one.
     resume
         Go on in ``output`` where an earlier run of the same package stopped.
+    record
+        JSON with the numbers that the package reads beside or instead of a scan; ``input`` may then be ``None``.
     """
 
     model: str | Path
-    input: Path
+    input: Path | None
     output: Path
     series: str | None = None
     choices: Choices = field(default_factory=Choices)
     budget: Budget = field(default_factory=Budget)
     plan: Plan | None = None
     resume: bool = False
+    record: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -128,11 +132,14 @@ def run_model(request: RunRequest, on_event: OnEvent = silent) -> RunResult:
         If there is no scan, or the output folder is not empty.
     """
     package = open_package(request.model)
+    if is_record_only(package):
+        return run_record(package, request)
     demand_points(package, request.choices)
+    source = _scan_of(package, request)
     request = _as_planned(request, package)
     finished = finished_before(request.output, package, request.choices.precision, resume=request.resume)
     planner = Planner(package, request.choices, request.budget.host_bytes is not None, on_event)
-    with scan_path(request.input) as contents:
+    with scan_path(source) as contents:
         wanted = _wanted(contents, request)
         order = [result_name(series) for series in wanted]
         results, jobs = dict(finished), []
@@ -149,6 +156,20 @@ def run_model(request: RunRequest, on_event: OnEvent = silent) -> RunResult:
         result = RunResult(package.reference, package.digest, listed, len(contents.skipped))
     _write_summary(result, request.output)
     return result
+
+
+def _scan_of(package: ModelPackage, request: RunRequest) -> Path:
+    """The scan that the package reads, or why it cannot be read."""
+    if package.manifest.input.record:
+        raise SettingsError(
+            f"{package.reference} reads images and a record together, which is not run from here yet",
+            "use a package that reads one of them",
+        )
+    if request.record is not None:
+        raise SettingsError(f"{package.reference} reads no record", "leave --record out")
+    if request.input is None:
+        raise SettingsError("no scan was given", "give a folder, file, zip or tar after the model")
+    return request.input
 
 
 def _as_planned(request: RunRequest, package: ModelPackage) -> RunRequest:
@@ -221,7 +242,7 @@ def _job(
     return Job(
         package=package.root,
         package_digest=package.digest,
-        source=request.input,
+        source=contents.source,
         files=series.files,
         name=name,
         output=request.output,
@@ -246,7 +267,7 @@ def _wanted(contents: Contents, request: RunRequest) -> tuple[Series, ...]:
     wanted = tuple(s for s in contents.series if s.is_loadable or s.is_repairable or _is_refused_volume(s))
     if not wanted:
         contents.choose(repair=request.choices.repair)
-        raise NothingToRead("no series is a volume", "inspect it", request.input)
+        raise NothingToRead("no series is a volume", "inspect it", contents.source)
     return wanted
 
 

@@ -16,6 +16,8 @@ from hounsfield.reading import scan
 from hounsfield.usecases.case_scoring import acquired, choices_of, in_words
 from hounsfield.usecases.events import Note, OnEvent, silent
 from hounsfield.usecases.job import Choices
+from hounsfield.usecases.records import checked_record
+from hounsfield.usecases.run_record import answer_record, is_record_only
 from hounsfield.usecases.sessions import Sessions
 from hounsfield.usecases.stages import Labelled, Loaded, infer_stage, load_stage, loaded_part
 
@@ -42,7 +44,8 @@ class ScoreScorer:
 
     def add(self, case: Case, on_event: OnEvent = silent) -> None:
         """Answer a case, or note why it gave no answer; a package or engine that cannot run at all raises."""
-        self._sessions.open(self._package, self._choices)
+        if not is_record_only(self._package):
+            self._sessions.open(self._package, self._choices)
         try:
             self.cases.append(self._answered(case))
         except Exception as error:
@@ -55,6 +58,8 @@ class ScoreScorer:
 
     def _answered(self, case: Case) -> AnsweredCase:
         began = time.perf_counter()
+        if is_record_only(self._package):
+            return self._record(case, began)
         choices = choices_of(case, self._package, self._choices)
         loaded = self._loaded(case, choices)
         answer: Labelled = infer_stage(loaded, self._package, choices, self._sessions, silent)
@@ -69,6 +74,16 @@ class ScoreScorer:
             time.perf_counter() - began,
             loaded.warnings,
         )
+
+    def _record(self, case: Case, began: float) -> AnsweredCase:
+        columns = self._package.manifest.input.record
+        told = {name: cell for name, cell in case.columns.items() if cell}
+        values, warnings = checked_record({one.name: told.get(one.name) for one in columns}, columns)
+        answer = answer_record(self._package, self._choices, values)
+        self.engine, self.ran_precision = answer.ran.engine, answer.ran.precision
+        scores = {one.label: one.probability for one in answer.scores}
+        seconds = time.perf_counter() - began
+        return AnsweredCase(case.id, case.patient_id, scores, self._known[case.id], told, seconds, warnings)
 
     def _loaded(self, case: Case, choices: Choices) -> Loaded:
         if len(case.images) != 1:

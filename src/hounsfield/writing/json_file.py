@@ -52,7 +52,7 @@ def as_data(result: Result) -> dict[str, Any]:
         "warnings": list(result.warnings),
         "segments": [_segment(segment) for segment in result.findings.segments],
         "findings": [_finding(finding) for finding in result.findings.findings],
-        "class_scores": [_class_score(score) for score in result.findings.class_scores],
+        "class_scores": [class_score_data(score) for score in result.findings.class_scores],
         "package": {
             "id": facts.package_id,
             "version": facts.package_version,
@@ -81,7 +81,8 @@ def _code(concept: CodedConcept | None) -> dict[str, str] | None:
     return None if concept is None else vars(concept)
 
 
-def _class_score(score: ClassScore) -> dict[str, Any]:
+def class_score_data(score: ClassScore) -> dict[str, Any]:
+    """A class score as data for JSON."""
     return {
         "label": score.label,
         "concept": _code(score.concept),

@@ -1,0 +1,119 @@
+"""The answer for a record without a scan, as JSON and as one HTML page; neither names a person."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from hounsfield.findings import ClassScore, Findings
+from hounsfield.writing.facts import RESEARCH_USE
+from hounsfield.writing.files import same, write_checked
+from hounsfield.writing.json_file import FORMAT, FORMAT_VERSION, class_score_data
+from hounsfield.writing.report_style import CSS
+from hounsfield.writing.report_tables import score_table
+
+
+@dataclass(frozen=True)
+class RecordFacts:
+    """How the answer came to be, and the record that was read (``None`` where a value is missing)."""
+
+    package_id: str
+    package_version: str
+    package_title: str
+    package_digest: str
+    intended_use: str
+    attribution: str
+    engine: str
+    software_version: str
+    run_uid: str
+    finished: datetime
+    seconds: float
+    unproven: bool
+    warnings: tuple[str, ...]
+    columns: tuple[tuple[str, str, str], ...]
+    values: tuple[float | None, ...]
+
+
+def write_record_result(facts: RecordFacts, scores: Sequence[ClassScore], folder: Path) -> dict[str, str]:
+    """Write ``result.json`` and ``report.html``, read both back; kind to file name.
+
+    Raises
+    ------
+    OutputError, ReadBackFailed
+        See ``hounsfield.writing.files``.
+    """
+    data = _data(facts, scores)
+    text, page = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n", _page(facts, scores)
+    for name, content in (("result.json", text), ("report.html", page)):
+
+        def write(path: Path, content: str = content) -> None:
+            path.write_text(content, encoding="utf-8")
+
+        def check(path: Path, content: str = content) -> None:
+            same("the text", path.read_text(encoding="utf-8") == content, path)
+
+        write_checked(folder / name, name.partition(".")[2], write, check)
+    return {"json": "result.json", "report": "report.html"}
+
+
+def _data(facts: RecordFacts, scores: Sequence[ClassScore]) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "notice": RESEARCH_USE,
+        "warnings": list(facts.warnings),
+        "record": {name: value for (name, _, _), value in zip(facts.columns, facts.values, strict=True)},
+        "segments": [],
+        "findings": [],
+        "class_scores": [class_score_data(score) for score in scores],
+        "package": {
+            "id": facts.package_id,
+            "version": facts.package_version,
+            "title": facts.package_title,
+            "sha256": facts.package_digest,
+            "attribution": facts.attribution,
+        },
+        "run": {
+            "uid": facts.run_uid,
+            "software": {"name": "hounsfield", "version": facts.software_version},
+            "engine": facts.engine,
+            "precision": "fp32",
+            "unproven": facts.unproven,
+            "finished": facts.finished.isoformat(),
+            "figures": {"seconds": facts.seconds},
+        },
+    }
+
+
+def _page(facts: RecordFacts, scores: Sequence[ClassScore]) -> str:
+    rows = "".join(
+        f'<tr><td class="name">{escape(title)}</td><td class="n">{"not known" if value is None else f"{value:g}"}'
+        f"{'' if unit == '1' or value is None else ' ' + escape(unit)}</td></tr>"
+        for (_, title, unit), value in zip(facts.columns, facts.values, strict=True)
+    )
+    warned = "".join(f"<li>{escape(one)}</li>" for one in facts.warnings)
+    warnings = f'<div class="box warn"><h2>Warnings</h2><ul>{warned}</ul></div>' if warned else ""
+    return "\n".join(
+        [
+            '<!doctype html><html lang="en"><head><meta charset="utf-8">',
+            "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">",
+            f"<title>{escape(facts.package_title)} - hounsfield report</title><style>{CSS}</style></head><body>",
+            f'<p class="ruo" role="note"><b>{escape(RESEARCH_USE)}</b> Computed without human review.</p><main>',
+            f'<header><h1>{escape(facts.package_title)}</h1><p class="line">{escape(facts.package_id)} '
+            f"{escape(facts.package_version)} · fp32 on {escape(facts.engine)} · "
+            f"{facts.finished.strftime('%Y-%m-%d %H:%M')}</p><p>{escape(facts.intended_use)}</p></header>",
+            warnings,
+            f"<section><h2>Scores</h2>{score_table(Findings((), (), tuple(scores)))}</section>",
+            f"<section><h2>The record that was read</h2><table>{rows}</table></section>",
+            f"<section><h2>Model</h2><p>Package SHA-256 {escape(facts.package_digest)}<br>"
+            f"{escape(facts.attribution)}</p></section>",
+            f"</main><footer>{escape(RESEARCH_USE)}. hounsfield {escape(facts.software_version)}, "
+            f"run {escape(facts.run_uid)}</footer></body></html>",
+            "",
+        ]
+    )
