@@ -17,7 +17,7 @@ def make_node(root: Path, *, port: int = 0, more: str = "", routes: str = "") ->
     """Write ``node.toml`` and ``routes.toml``; the port that the node will listen on."""
     root.mkdir(parents=True, exist_ok=True)
     port = port or free_port()
-    (root / "node.toml").write_text(f"port = {port}\ninbox = false\n{more}")
+    (root / "node.toml").write_text(f"port = {port}\ninbox = false\nweb = false\n{more}")
     if routes:
         (root / "routes.toml").write_text(routes)
     return port

@@ -19,7 +19,7 @@ Data = Annotated[
 
 def serve(
     data: Data = None,
-    part: Annotated[str, typer.Option(help="Only one part: receive, clerk or work; all by default.")] = "",
+    part: Annotated[str, typer.Option(help="Only one part: receive, clerk, work or web; all by default.")] = "",
     parent: Annotated[int, typer.Option(hidden=True)] = 0,
 ) -> None:
     """Run a DICOM node: receive studies, let routes choose models, send the answers.

@@ -94,6 +94,8 @@ class NodeConfig(_Table):
         How long a worker may show no life before its job is taken back.
     inbox
         Also take files that are put into the folder ``inbox``.
+    web
+        Also serve the web interface, on ``http_port``.
     """
 
     ae_title: AeTitle = "HOUNSFIELD"
@@ -106,6 +108,7 @@ class NodeConfig(_Table):
     lease_s: Seconds = 30.0
     workers: Annotated[int, Field(ge=0, le=64)] = 1
     inbox: bool = True
+    web: bool = True
     insecure_lan: bool = False
     tls: Tls | None = None
     limits: LimitsTable = LimitsTable()

@@ -224,13 +224,17 @@ def retry(connection: Connection, job_id: int) -> bool:
     return connection.execute(done).rowcount == 1
 
 
-def listed(connection: Connection, *, state: str = "", study_uid: str = "", most: int = 1000) -> list[Row[Any]]:
+def listed(
+    connection: Connection, *, state: str = "", study_uid: str = "", job_id: int | None = None, most: int = 1000
+) -> list[Row[Any]]:
     """Jobs, newest first."""
     query = select(jobs).order_by(jobs.c.id.desc()).limit(most)
     if state:
         query = query.where(jobs.c.state == state)
     if study_uid:
         query = query.where(jobs.c.study_uid == study_uid)
+    if job_id is not None:
+        query = query.where(jobs.c.id == job_id)
     return list(connection.execute(query))
 
 

@@ -65,7 +65,9 @@ async def _take(path: Path, node: Node, keeper: Keeper, limits: NodeLimits) -> N
     log("inbox", status=f"{answer.status:04X}", comment=answer.comment)
 
 
-def copy_in(path: Path, incoming: Path, limits: NodeLimits) -> Received | Answer:
+def copy_in(
+    path: Path, incoming: Path, limits: NodeLimits, calling: str = "INBOX", host: str = "inbox"
+) -> Received | Answer:
     """Copy the data set of a DICOM file into the incoming folder, under a head of our own.
 
     The preamble is not taken over: it may hold a program (PS3.10 7.5). So the file becomes the
@@ -86,7 +88,7 @@ def copy_in(path: Path, incoming: Path, limits: NodeLimits) -> Received | Answer
         if inbound.problem:
             return Answer(inbound.problem, "no space left, or the instance is too large")
         digest = inbound.keep()
-    return Received(inbound.path, digest, inbound.size_bytes, names[0], names[1], names[2], "INBOX", "inbox")
+    return Received(inbound.path, digest, inbound.size_bytes, names[0], names[1], names[2], calling, host)
 
 
 def _set_aside(path: Path, refused: Path, answer: Answer) -> None:

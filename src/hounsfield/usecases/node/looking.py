@@ -63,6 +63,44 @@ def list_jobs(node: Node, *, state: str = "", study_uid: str = "", most: int = 2
         return tuple(_job(row, deliveries.of_job(connection, row.id)) for row in rows)
 
 
+def one_job(node: Node, job_id: int) -> JobRow:
+    """One job.
+
+    Raises
+    ------
+    SettingsError
+        If there is none of this number.
+    """
+    with node.database.read() as connection:
+        rows = jobs.listed(connection, job_id=job_id)
+        if not rows:
+            raise SettingsError(f"there is no job {job_id}", "list the jobs")
+        return _job(rows[0], deliveries.of_job(connection, job_id))
+
+
+def result_file(node: Node, job_id: int, kind: str) -> Path:
+    """The file of a kind that a job wrote.
+
+    Raises
+    ------
+    SettingsError
+        If the job wrote none.
+    """
+    with node.database.read() as connection:
+        found = {row.kind: row.path for row in jobs.results_of(connection, job_id)}
+    if kind not in found:
+        raise SettingsError(f"job {job_id} wrote no {kind}", f"it wrote: {', '.join(found) or 'nothing'}")
+    return node.results / str(found[kind])
+
+
+def list_studies(node: Node, *, most: int = 200) -> list[dict[str, Any]]:
+    """Studies, the latest first: their state and counts, nothing of a person but the study's UID."""
+    shown = ("study_uid", "state", "outcome", "reason", "version", "conflicts", "expected", "calling_ae", "last_at")
+    with node.database.read() as connection:
+        rows = studies.listed(connection, most=most)
+        return [{**{name: getattr(row, name) for name in shown}, "instances": row.revision} for row in rows]
+
+
 def _job(row: Row[Any], sent: list[Row[Any]]) -> JobRow:
     return JobRow(
         id=row.id,

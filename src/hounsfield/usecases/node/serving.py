@@ -22,8 +22,8 @@ from hounsfield.usecases.node.processes import StopOnSignal, die_with_parent
 from hounsfield.usecases.node.routing import check_routes
 from hounsfield.usecases.node.working import Worker
 
-Part = Literal["receive", "clerk", "work"]
-PARTS: Final[tuple[Part, ...]] = ("receive", "clerk", "work")
+Part = Literal["receive", "clerk", "work", "web"]
+PARTS: Final[tuple[Part, ...]] = ("receive", "clerk", "work", "web")
 _LOOK_SECONDS: Final = 0.1
 _STOP_SECONDS: Final = 10.0
 _LONGEST_PAUSE: Final = 10.0
@@ -69,6 +69,8 @@ def serve(request: ServeRequest, on_ready: Callable[[Listening], None] | None = 
 
 
 def _serve_part(node: Node, part: Part, on_ready: Callable[[Listening], None] | None) -> None:
+    if part == "web":
+        os.execv(sys.executable, _web_command(node, os.getppid()))  # noqa: S606
     if part == "receive":
         listen(node, on_ready)
         return
@@ -93,7 +95,9 @@ def _serve_all(node: Node, on_ready: Callable[[Listening], None] | None) -> None
     check_routes(node.routes())
     stopped = StopOnSignal()
     node.audit(AuditEvent("application-activity", "serve", {"activity": "start"}))
-    wanted: list[Part] = ["receive", "clerk", *(["work"] * node.config.workers)]  # type: ignore[list-item]
+    web: list[Part] = ["web"] if node.config.web else []
+    workers: list[Part] = ["work" for _ in range(node.config.workers)]
+    wanted: list[Part] = ["receive", "clerk", *web, *workers]
     running = [_start(node, part) for part in wanted]
     if on_ready is not None:
         _wait_for_port(node, running[0], stopped)
@@ -111,8 +115,14 @@ def _serve_all(node: Node, on_ready: Callable[[Listening], None] | None) -> None
 
 def _start(node: Node, part: Part) -> _Running:
     words = ["serve", "--data", str(node.root), "--part", part, "--parent", str(os.getpid())]
-    process = subprocess.Popen([sys.executable, "-m", "hounsfield", *words])  # noqa: S603
-    return _Running(part, process, time.monotonic())
+    command = _web_command(node, os.getpid()) if part == "web" else [sys.executable, "-m", "hounsfield", *words]
+    return _Running(part, subprocess.Popen(command), time.monotonic())  # noqa: S603
+
+
+def _web_command(node: Node, parent: int) -> list[str]:
+    """The web part is a door of its own, which this room may not import: it is started by its name."""
+    words = ["--data", str(node.root), "--parent", str(parent)]
+    return [sys.executable, "-m", "hounsfield.server", *words]
 
 
 def _again(node: Node, one: _Running, stopped: Callable[[], bool]) -> _Running:
