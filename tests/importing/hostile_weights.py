@@ -17,7 +17,7 @@ from hostile_sources import Canary, case
 from hounsfield.architectures import build
 
 MODEL = Path(__file__).with_name("nnunet_models") / "3d-two-folds"
-SMALL = {"name": "plain-unet", "channels_in": 1, "channels_out": 2, "filters": [4, 8]}
+SMALL = {"name": "plain-unet", "channels_in": 1, "channels_out": 2, "filters": [4, 8, 8]}
 
 
 def saved(content: Any) -> dict[str, bytes]:
@@ -310,3 +310,10 @@ def nnunet_other_checkpoint(folder: Path, canary: Canary) -> Path:
         torch.save({"state_dict": network.state_dict()}, model / "fold_0" / "checkpoint_final.pth")
 
     return nnunet(folder, change)
+
+
+@case("it holds 2 nnU-Net models; import each by itself, for example Dataset291_organs/")
+def nnunet_several_models_in_one_folder(folder: Path, canary: Canary) -> Path:
+    for name in ("Dataset291_organs", "Dataset292_vertebrae"):
+        shutil.copytree(MODEL, folder / "weights" / name / "nnUNetTrainer__nnUNetPlans__3d_fullres")
+    return folder / "weights"

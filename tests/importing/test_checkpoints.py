@@ -166,6 +166,17 @@ def test_the_prefix_is_what_makes_most_names_fit() -> None:
     assert prefix_of({"a.weight": (), "b.weight": ()}, wanted, "x") == ""
 
 
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    state = build(UNET).state_dict()
+    next(iter(state.values()))[0] = float("nan")
+    torch.save(state, tmp_path / "u.pt")
+    given = answers(["a", "b"], architecture=UNET)
+    given["input"] |= {"orientation": "RAS", **GRID}
+    with pytest.raises(SourceRefused, match="holds NaN or infinity"):
+        do_import(tmp_path / "u.pt", tmp_path, given)
+    assert not (tmp_path / "packages").exists()
+
+
 def test_a_network_of_the_list_is_imported_with_its_answers(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = build(UNET)

@@ -116,6 +116,19 @@ def test_a_trainer_of_ones_own_is_asked_about(tmp_path: Path) -> None:
         do_import(source, tmp_path, given("2d", trainer="yes"))
 
 
+def test_weights_of_another_plan_are_listed(tmp_path: Path) -> None:
+    source = tmp_path / "model"
+    shutil.copytree(MODELS / "2d", source)
+    path = source / "plans.json"
+    path.write_text(path.read_text().replace("\n      4,\n", "\n      6,\n"))
+    text = json.loads(path.read_text())["configurations"]["2d"]["architecture"]["arch_kwargs"]
+    assert text["features_per_stage"][0] == 6
+    with pytest.raises(
+        SourceRefused, match=r"do not fit plans\.json: .* has shape \[4, 1, 3, 3\], not \[6, 1, 1, 3, 3\]"
+    ):
+        do_import(source, tmp_path, given("2d"))
+
+
 @pytest.mark.parametrize(("turn", "code"), [((0, 1, 2), "RAS"), ((2, 0, 1), "ASR"), ((1, 0, 2), "RSA")])
 def test_turned_axes_become_an_orientation(turn: tuple[int, int, int], code: str) -> None:
     array = np.arange(2 * 3 * 4).reshape(2, 3, 4)

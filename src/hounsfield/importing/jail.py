@@ -83,7 +83,7 @@ def convert_in_jail(
 def _child(task: dict[str, Any], source: Path, folder: Path, limits: ImportLimits) -> dict[str, Any]:
     request = {**task, "source": str(source.absolute()), "folder": str(folder), "limits": asdict(limits)}
     command = [sys.executable, "-I", "-B", "-X", "utf8", "-m", "hounsfield.importing.confined"]
-    process = subprocess.Popen(  # noqa: S603
+    with subprocess.Popen(  # noqa: S603
         command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -91,15 +91,16 @@ def _child(task: dict[str, Any], source: Path, folder: Path, limits: ImportLimit
         cwd=folder,
         env=_environment(folder, limits.threads),
         start_new_session=True,
-    )
-    try:
-        out, _ = process.communicate(json.dumps(request).encode("utf-8"), timeout=limits.wall_s)
-    except subprocess.TimeoutExpired:
-        raise SourceRefused("converting it takes more time than allowed", "import a smaller model", source) from None
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
+    ) as process:
+        try:
+            out, _ = process.communicate(json.dumps(request).encode("utf-8"), timeout=limits.wall_s)
+        except subprocess.TimeoutExpired:
+            raise SourceRefused(
+                "converting it takes more time than allowed", "import a smaller model", source
+            ) from None
+        finally:
+            if process.poll() is None:
+                process.kill()
     return _answer(process.returncode, out, source)
 
 

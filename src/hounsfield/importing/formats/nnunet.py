@@ -45,6 +45,7 @@ def claims(source: Path) -> Claim | None:
     """A claim on a folder with ``plans.json`` and ``fold_*`` folders."""
     if not source.is_dir():
         return None
+    _refuse_several(source)
     names = fold_names(source)
     if not names or not any((source / name).exists() for name in ("plans.json", "plans.pkl", "dataset.json")):
         return None
@@ -83,6 +84,17 @@ def convert(source: Path, answers: Answers, folder: Path) -> Draft:
         *_label_facts(plan),
     )
     return Draft(manifest, ends.files, facts, goldens=ends.goldens)
+
+
+def _refuse_several(source: Path) -> None:
+    """Raise SourceRefused for a folder of results folders, such as TotalSegmentator's weights."""
+    inner = [path.parent.relative_to(source) for depth in ("*", "*/*") for path in source.glob(f"{depth}/plans.json")]
+    if inner and not (source / "plans.json").exists():
+        raise SourceRefused(
+            f"it holds {len(inner)} nnU-Net model{'s' if len(inner) > 1 else ''}",
+            f"import each by itself, for example {printable(str(min(inner)), 120)}",
+            source,
+        )
 
 
 def fold_names(source: Path) -> list[str]:
