@@ -11,7 +11,6 @@ from answering import answers, do_import, onnx_answer
 from torch import Tensor
 from torch.nn import functional
 
-from hounsfield.errors import InputError
 from hounsfield.usecases.job import Choices
 from hounsfield.usecases.run import RunRequest, run_model
 
@@ -62,7 +61,9 @@ def test_the_graph_answers_as_the_checkpoint_written_out(shared_data: Path, tmp_
     found = onnx_answer(result.package.graph_path("fp32"), image.numpy()[:, :, None])[:, :, 0]
     assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
     assert "Colour images are not read" in result.package.card()
-    with pytest.raises(InputError):
-        run_model(
-            RunRequest(result.package.root, shared_data / "cxr", tmp_path / "out", choices=Choices(allow_unproven=True))
-        )
+    scan = shared_data / "mr-hippocampus-msd/images/hippocampus_001.nii.gz"
+    choices = Choices(allow_unproven=True)
+    (series,) = run_model(RunRequest(result.package.root, scan, tmp_path / "out", choices=choices)).series
+    assert series.status == "refused"
+    assert series.error is not None
+    assert "for 3 channels" in series.error["fact"]

@@ -15,6 +15,7 @@ from hounsfield.usecases.job import Choices
 from hounsfield.usecases.sessions import Sessions, proven_precision
 
 if TYPE_CHECKING:
+    from hounsfield.inference.engine import Session
     from hounsfield.usecases.stages import Labelled
 
 _MIB = 2**20
@@ -90,7 +91,7 @@ def infer_steps(
     name = plan.engine if plan is not None else choices.engine or "openvino"
     threads = plan.threads if plan is not None else choices.threads
 
-    def opened(step: StepSpec):  # type: ignore[no-untyped-def]
+    def opened(step: StepSpec) -> Session:
         channels, shape, _, _ = step.ends()
         settings = LoadSettings(precision, shape, channels, threads=threads, requests=1)
         graph = OnnxGraph(package.graph_path(precision, step.name), quantised=precision == "int8")
