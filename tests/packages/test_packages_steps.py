@@ -1,0 +1,96 @@
+"""Steps of a package: links, segments and graphs must fit; the geometry between them is exact."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from hounsfield.inference.stepping import stretched, units
+from hounsfield.packages import Manifest, manifest_toml, parse_manifest
+from hounsfield.testing.packages import TinyModel, tiny_manifest
+
+ROWS = [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]
+
+
+def table() -> dict[str, Any]:
+    """A manifest of three steps and three segments."""
+    made = tiny_manifest(TinyModel(levels=(0.0, 1.0, 2.0, 3.0))).model_dump(mode="json", exclude_none=True)
+    made["graphs"] = [
+        {"precision": "fp32", "step": name, "file": f"graphs/{name}.onnx", "input": "image", "output": "logits"}
+        for name in ("head", "atlas", "sides")
+    ]
+    made["steps"] = [
+        {"step": "look", "name": "head", "shape": [8, 8, 8], "maps": 2, "segments": [{"number": 1, "map": 0}]},
+        {"step": "place", "name": "atlas", "of": "head", "maps": [1], "mask": 0, "shape": [8, 8, 8], "affine": ROWS},
+        {
+            "step": "box",
+            "name": "sides",
+            "of": "atlas",
+            "affine": ROWS,
+            "shape": [20, 8, 8],
+            "side_shape": [8, 8, 8],
+            "border": 1,
+            "sides": [{"number": 2, "start": [0, 0, 0]}, {"number": 3, "start": [12, 0, 0], "mirrored": True}],
+        },
+    ]
+    return made
+
+
+def test_a_manifest_of_steps_survives_its_text() -> None:
+    manifest = Manifest.model_validate(table())
+    assert parse_manifest(manifest_toml(manifest).encode()) == manifest
+    assert manifest.graph_for("fp32").step == "sides"  # type: ignore[union-attr]
+    assert manifest.graph_for("fp32", "head").file == "graphs/head.onnx"  # type: ignore[union-attr]
+    ends = {graph.step: manifest.ends_of(graph) for graph in manifest.graphs}
+    assert ends["head"] == (1, (8, 8, 8), 2, (8, 8, 8))
+    assert ends["atlas"] == (1, (8, 8, 8), 12, (1, 1, 1))
+    assert ends["sides"] == (1, (8, 8, 8), 1, (6, 6, 6))
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "told"),
+    [
+        (("steps", 1, "of"), "nobody", "needs an earlier"),
+        (("steps", 2, "of"), "head", "needs an earlier"),
+        (("steps", 1, "maps"), [2], "names a map that there is not"),
+        (("steps", 0, "segments", 0, "map"), 5, "names a map that there is not"),
+        (("steps", 1, "shape"), [9, 8, 8], "another shape"),
+        (("steps", 2, "sides", 1, "start"), [13, 0, 0], "outside the box"),
+        (("steps", 2, "border"), 4, "leaves nothing"),
+        (("steps", 2, "high"), 0.4, "not below high"),
+        (("steps", 2, "sides", 1, "number"), 2, "exactly once"),
+        (("steps", 1, "name"), "head", "same name"),
+        (("graphs", 0, "step"), "nobody", "which there is not"),
+        (("steps", 2, "step"), "script", "does not match any of the expected tags"),
+        (("steps", 1, "affine", 0, 0), float("nan"), "finite"),
+    ],
+)
+def test_steps_that_do_not_fit_are_refused(place: tuple[Any, ...], value: Any, told: str) -> None:
+    made = table()
+    inner: Any = made
+    for part in place[:-1]:
+        inner = inner[part]
+    inner[place[-1]] = value
+    with pytest.raises(ValidationError, match=told):
+        Manifest.model_validate(made)
+
+
+def test_a_step_without_its_graph_is_refused() -> None:
+    made = table()
+    del made["graphs"][1]
+    with pytest.raises(ValidationError, match="not every step has a graph for fp32"):
+        Manifest.model_validate(made)
+
+
+def test_units_put_the_outer_voxel_centres_at_minus_one_and_one() -> None:
+    affine = units((5, 9, 2))
+    assert np.allclose(affine @ (0, 0, 0, 1), (-1, -1, -1, 1))
+    assert np.allclose(affine @ (4, 8, 1, 1), (1, 1, 1, 1))
+
+
+def test_probabilities_are_stretched_between_low_and_one() -> None:
+    values = np.array([0.2, 0.5, 0.5001, 0.6, 0.75, 0.9], np.float32)
+    assert np.allclose(stretched(values, 0.5, 0.75), [0, 0, 0.5002, 0.7, 1, 1], atol=1e-6)
