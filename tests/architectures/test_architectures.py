@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from hounsfield.architectures import architecture, build, load_weights, names, weights_of
 from hounsfield.architectures.export import OPSET, example_inputs, export_onnx, parity
-from hounsfield.architectures.nodule_detector import find_peaks
+from hounsfield.findings.peaks import find_peaks
 from hounsfield.errors import PackageInvalid
 
 pytestmark = pytest.mark.torch

@@ -188,7 +188,7 @@ def test_the_evaluation_agrees_with_counting_pairs(tmp_path: Path, package: Mode
     assert [row["difference"]["mean"] for row in data["comparison"]["rows"]] == [0.0, 0.0]
     assert set(data["proposed_operating_points"]["class 1"]) >= {"Youden", "sensitivity 0.9"}
     evidence = json.loads(result.outputs["evidence"].read_text(encoding="utf-8"))
-    assert "c3" not in json.dumps(evidence)
+    assert '"c3"' not in json.dumps(evidence)
     assert evidence["scores"][0]["metric"] == "class 1 AUC"
     assert "<svg" in result.outputs["report"].read_text(encoding="utf-8")
 

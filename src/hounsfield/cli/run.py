@@ -114,6 +114,8 @@ def _told(row: Mapping[str, Any]) -> str:
     """One row of a result, in words."""
     if "volume_ml" in row:
         return f"{row['label']}: {row['volume_ml']:.2f} ml"
+    if "count" in row:
+        return f"{row['label']}: {row['count']} found"
     place = "" if row["point_mm"] is None else " at ({:.1f}, {:.1f}, {:.1f}) mm".format(*row["point_mm"])
     called = ", ".join(f"{name}: {'yes' if yes else 'no'}" for name, yes in row["called"].items())
     return f"{row['label']}{place}: {row['probability']:.3f}" + (f" ({called})" if called else "")

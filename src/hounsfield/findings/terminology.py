@@ -21,6 +21,7 @@ SUV_BW: Final = CodedConcept("126401", "DCM", "SUVbw")
 MR_SIGNAL: Final = CodedConcept("110852", "DCM", "MR signal intensity")
 VOXEL_VALUE: Final = CodedConcept("VOXEL_VALUE", LOCAL_SCHEME, "Voxel value")
 CERTAINTY: Final = CodedConcept("111012", "DCM", "Certainty of Finding")
+FINDING_COUNT: Final = CodedConcept("FINDING_COUNT", LOCAL_SCHEME, "Number of findings")
 COMPONENT_COUNT: Final = CodedConcept("COMPONENT_COUNT", LOCAL_SCHEME, "Number of connected components")
 
 # How several values became one: CID 7464.
@@ -32,6 +33,7 @@ MAXIMUM: Final = CodedConcept("56851009", "SCT", "Maximum")
 # How it was measured.
 SUM_OF_VOXELS: Final = CodedConcept("126030", "DCM", "Sum of segmented voxel method for volume")
 FARTHEST_CENTRES: Final = CodedConcept("FARTHEST_CENTRES", LOCAL_SCHEME, "Largest distance between voxel centres")
+BALL_OF_BOX: Final = CodedConcept("BALL_OF_BOX", LOCAL_SCHEME, "Ball of the volume of the ellipsoid in the box")
 FARTHEST_IN_SLICE: Final = CodedConcept(
     "FARTHEST_IN_SLIC", LOCAL_SCHEME, "Largest distance between voxel centres of one slice"
 )

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hounsfield.architectures.nodule_detector import find_peaks
 from hounsfield.evaluation.overlap import dice
+from hounsfield.findings.peaks import find_peaks
 from hounsfield.training.batches import Patches
 from hounsfield.training.cache import Box, Cache, Stored
 from hounsfield.training.recipe import Recipe

@@ -12,6 +12,7 @@ from hounsfield.evaluation.class_summary import ClassCases, summarise_class
 from hounsfield.evaluation.classification import threshold_for_sensitivity, threshold_youden
 from hounsfield.evaluation.comparison import Comparison, compare_auc, compare_paired, holm
 from hounsfield.evaluation.dataset import Dataset
+from hounsfield.evaluation.detection_summary import DetectedCase, DetectionSummary, summarise_detections
 from hounsfield.evaluation.record import Effort, EvaluatedModel, EvaluatedOn, FailedCase, median
 from hounsfield.evaluation.score_record import (
     AnsweredCase,
@@ -39,6 +40,7 @@ class _Answers:
     model: EvaluatedModel
     cases: tuple[AnsweredCase, ...]
     failed: tuple[FailedCase, ...]
+    detections: tuple[tuple[DetectedCase, ...], ...] = ()
 
 
 def evaluate_scores(
@@ -68,6 +70,8 @@ def evaluate_scores(
         second = _answer_all(other, request.against_choices or request.choices, data, request, on_event)
     strata = request.strata if request.strata is not None else _strata(first.cases)
     summary = summarise_scores(package, first.cases, strata, request.seed, request.minimum_patients)
+    if package.manifest.output.boxes:
+        summary = replace(summary, detections=_detections(package, first, data, request.seed))
     record = ScoreRecord(
         model=first.model,
         data=facts,
@@ -107,6 +111,18 @@ def summarise_scores(
     return ScoreSummary(len(cases), len(set(patients)), tuple(classes))
 
 
+def _detections(package: ModelPackage, read: _Answers, data: Dataset, seed: int) -> tuple[DetectionSummary, ...]:
+    """FROC and CPM of every kind that the references hold."""
+    made = []
+    for kind, spec in enumerate(package.manifest.output.boxes):
+        cases = [one[kind] for one in read.detections]
+        if any(case.targets for case in cases):
+            made.append(summarise_detections(spec.label, cases, None, seed))
+    if not made:
+        raise InputError("no case holds a lesion, so nothing can be found", "add cases with labels", data.path)
+    return tuple(made)
+
+
 def files_of(record: ScoreRecord, cases: Sequence[AnsweredCase]) -> dict[str, tuple[str, Any]]:
     """Kind to name and content of what is written besides the evidence; data are not yet JSON."""
     rows = [
@@ -144,7 +160,7 @@ def _answer_all(
 ) -> _Answers:
     from hounsfield.usecases.evaluate import graph_files
 
-    known = known_classes(data, package, request.target)
+    known = known_classes(data, package, request.target) if package.manifest.output.classes else {}
     scorer = ScoreScorer(package, replace(choices, allow_unproven=True), known)
     stage = f"{package.reference} {choices.precision}"
     try:
@@ -170,7 +186,7 @@ def _answer_all(
         scorer.engine,
         graph_files(package, choices.precision),
     )
-    return _Answers(model, tuple(scorer.cases), tuple(scorer.failed))
+    return _Answers(model, tuple(scorer.cases), tuple(scorer.failed), tuple(scorer.detections))
 
 
 def _demand_same_answers(package: ModelPackage, other: ModelPackage | None) -> None:

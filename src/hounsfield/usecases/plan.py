@@ -154,10 +154,10 @@ class Planner:
         grid = geometry.reoriented(spec.orientation)[0]
         if spec.spacing_mm is not None:
             grid = Resample(spec.spacing_mm).geometry(grid)
-        per_image = bool(manifest.output.classes or manifest.output.quantities)
+        per_image = bool(manifest.output.classes or manifest.output.quantities or manifest.output.boxes)
         return Need(
             scan_shape=whole.shape,
-            grid_shape=spec.window.shape if per_image else grid.shape,
+            grid_shape=grid.shape if manifest.output.boxes or not per_image else spec.window.shape,
             window=spec.window.shape,
             overlap=spec.window.overlap,
             classes=manifest.output.channels,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hounsfield.errors import NotReadable, OutputExists
-from hounsfield.findings.terminology import VOLUME
+from hounsfield.findings.terminology import DIAMETER, FINDING_COUNT, VOLUME
 from hounsfield.packages import ModelPackage
 from hounsfield.usecases.job import SeriesResult
 
@@ -69,6 +69,8 @@ def _rows(written: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     labels = {segment["number"]: segment["label"] for segment in written["segments"]}
     for finding in written["findings"]:
         if finding["segment_number"] is None:
+            if not written["class_scores"]:
+                yield _located(finding)
             continue
         volumes = (one["value"] for one in finding["measurements"] if one["concept"]["value"] == VOLUME.value)
         yield {
@@ -77,6 +79,16 @@ def _rows(written: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             "volume_ml": next(volumes, 0.0),
             "tracking_uid": finding["tracking_uid"],
         }
+
+
+def _located(finding: Mapping[str, Any]) -> dict[str, Any]:
+    """A located finding, or how many there are of a kind."""
+    values = {one["concept"]["value"]: one["value"] for one in finding["measurements"]}
+    point = finding["centre_lps_mm"]
+    if point is None:
+        return {"label": finding["tracking_id"], "count": round(values[FINDING_COUNT.value]), "point_mm": None}
+    known = {"label": finding["tracking_id"], "probability": finding["score"], "point_mm": point, "called": {}}
+    return {**known, "diameter_mm": values[DIAMETER.value]}
 
 
 def _stem(path: Path) -> str:

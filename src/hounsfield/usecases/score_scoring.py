@@ -7,12 +7,17 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from hounsfield.errors import InputError
 from hounsfield.evaluation.dataset import Case, Dataset
+from hounsfield.evaluation.detection import Candidate, Target
+from hounsfield.evaluation.detection_summary import DetectedCase
 from hounsfield.evaluation.record import FailedCase
 from hounsfield.evaluation.score_record import AnsweredCase
+from hounsfield.evaluation.scoring import label_map
 from hounsfield.packages import ModelPackage
-from hounsfield.reading import scan
+from hounsfield.reading import read, scan
 from hounsfield.usecases.case_scoring import acquired, choices_of, in_words
 from hounsfield.usecases.events import Note, OnEvent, silent
 from hounsfield.usecases.job import Choices
@@ -40,6 +45,7 @@ class ScoreScorer:
         self._sessions = Sessions()
         self.cases: list[AnsweredCase] = []
         self.failed: list[FailedCase] = []
+        self.detections: list[tuple[DetectedCase, ...]] = []
         self.engine = self.ran_precision = ""
 
     def add(self, case: Case, on_event: OnEvent = silent) -> None:
@@ -65,11 +71,13 @@ class ScoreScorer:
         answer: Labelled = infer_stage(loaded, self._package, choices, self._sessions, silent)
         self.engine, self.ran_precision = answer.engine, answer.precision
         told = {name: cell for name, cell in case.columns.items() if cell}
+        if self._package.manifest.output.boxes:
+            self.detections.append(detected_case(case, answer, len(self._package.manifest.output.boxes)))
         return AnsweredCase(
             case.id,
             case.patient_id,
             {one.label: one.probability for one in answer.scores},
-            self._known[case.id],
+            self._known.get(case.id, {}),
             {**acquired(loaded.whole.provenance.acquisition), **told},
             time.perf_counter() - began,
             loaded.warnings,
@@ -106,6 +114,33 @@ class ScoreScorer:
         if not isinstance(volume, Volume):
             raise InputError("it is no single picture", "give one image per case", path)
         return loaded_part(volume, self._package, choices, (), path, time.perf_counter())
+
+
+def detected_case(case: Case, answer: Labelled, kinds: int) -> tuple[DetectedCase, ...]:
+    """Candidates and targets of a scan, one per kind; targets are the components of label 1, 2 ... in order.
+
+    Raises
+    ------
+    InputError
+        If the case has no label map.
+    """
+    from scipy import ndimage
+
+    if case.label is None:
+        raise InputError("the case has no label map", "fill in the column 'label'")
+    labels = label_map(read(case.label))
+    made = []
+    for kind in range(kinds):
+        numbered, count = ndimage.label(labels.array == kind + 1, np.ones((3, 3, 3)))
+        targets = []
+        for number in range(1, count + 1):
+            voxels = np.argwhere(numbered == number)
+            x, y, z = labels.geometry.index_to_mm(voxels.mean(axis=0)).tolist()
+            volume = len(voxels) * labels.geometry.voxel_volume_mm3
+            targets.append(Target((x, y, z), (6 * volume / math.pi) ** (1 / 3)))
+        found = tuple(Candidate(one.centre_mm, one.score) for one in answer.detected if one.kind == kind)
+        made.append(DetectedCase(case.id, case.patient_id, found, tuple(targets)))
+    return tuple(made)
 
 
 def known_classes(data: Dataset, package: ModelPackage, target: str) -> dict[str, dict[str, float]]:

@@ -15,16 +15,16 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hounsfield.errors import DomainRefused, GeometryRefused
-from hounsfield.findings import ClassScore, CodedConcept, Findings, Segment
+from hounsfield.findings import ClassScore, CodedConcept, Finding, Findings, Segment
 from hounsfield.findings.measuring import measure_segments
 from hounsfield.findings.scoring import class_findings
-from hounsfield.findings.terminology import VOLUME
+from hounsfield.findings.terminology import DIAMETER, FINDING_COUNT, VOLUME
 from hounsfield.inference.clean_up import clean_up
 from hounsfield.packages import ModelPackage, Precision
 from hounsfield.packages.manifest import Code, SegmentSpec
@@ -39,6 +39,9 @@ from hounsfield.usecases.sessions import Sessions
 from hounsfield.usecases.spots import Spot, joined, spots_of
 from hounsfield.version import __version__
 from hounsfield.volume import LabelMap, TimeSeries, Volume
+
+if TYPE_CHECKING:
+    from hounsfield.usecases.detecting import Detected
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ class Labelled:
     figures: Mapping[str, Any]
     warnings: tuple[str, ...] = field(default=())
     scores: tuple[ClassScore, ...] = ()
+    detected: tuple[Detected, ...] = ()
 
 
 def result_name(series: Series) -> str:
@@ -141,6 +145,10 @@ def infer_stage(
         from hounsfield.usecases.classifying import classify
 
         network = classify(loaded, package, choices, sessions, on_event, plan)
+    elif package.manifest.output.boxes:
+        from hounsfield.usecases.detecting import detect
+
+        network = detect(loaded, package, choices, sessions, on_event, plan)
     else:
         answers = [_labelled(spot, package, choices, sessions, on_event, plan) for spot in loaded.spots]
         network = _together(loaded, answers)
@@ -160,7 +168,7 @@ def _labelled(
     spot: Spot, package: ModelPackage, choices: Choices, sessions: Sessions, on_event: OnEvent, plan: Plan | None
 ) -> Labelled:
     """The labels of one part, cleaned up, on its own grid."""
-    prepared = _prepared(spot.part, package, plan)
+    prepared = prepared_part(spot.part, package, plan)
     room = _label_room(spot.part, package) if plan is not None and plan.mapped else None
     if package.manifest.steps:
         from hounsfield.usecases.stepping import infer_steps
@@ -188,7 +196,8 @@ def _together(loaded: Loaded, answers: list[Labelled]) -> Labelled:
     return replace(first, labels=labels, figures=figures, warnings=(*first.warnings, *empty))
 
 
-def _prepared(part: Volume, package: ModelPackage, plan: Plan | None) -> Prepared:
+def prepared_part(part: Volume, package: ModelPackage, plan: Plan | None) -> Prepared:
+    """A part of the scan as the network sees it, on disk where the plan says so."""
     if plan is not None and plan.mapped:
         return prepare(part, package.manifest.input, store_in=Path(tempfile.gettempdir()))
     return prepare(part, package.manifest.input)
@@ -291,6 +300,10 @@ def write_stage(
     segments = tuple(segment_of(spec) for spec in package.manifest.output.segments)
     if labelled.scores:
         findings = Findings((), class_findings(labelled.scores, run_uid), labelled.scores)
+    elif package.manifest.output.boxes:
+        from hounsfield.usecases.detecting import detection_findings
+
+        findings = Findings((), detection_findings(labelled.detected, package.manifest.output.boxes, run_uid))
     else:
         findings = measure_segments(labelled.labels, loaded.whole, segments, seed=run_uid)
     facts = _facts(package, loaded, labelled, choices, run_uid, began)
@@ -305,12 +318,29 @@ def write_stage(
     return SeriesResult(name, series.summary, "done", written, rows, result.warnings, figures)
 
 
+def _located_row(finding: Finding) -> dict[str, Any]:
+    """A located finding, or how many there are of a kind."""
+    values = {one.concept: one.value for one in finding.measurements}
+    point = None if finding.centre_mm is None else list(finding.centre_mm)
+    if point is None:
+        return {"label": finding.tracking_id, "count": round(values[FINDING_COUNT]), "point_mm": None}
+    return {
+        "label": finding.tracking_id,
+        "probability": finding.score,
+        "point_mm": point,
+        "called": {},
+        "diameter_mm": values[DIAMETER],
+    }
+
+
 def _rows(findings: Findings, segments: tuple[Segment, ...]) -> tuple[dict[str, Any], ...]:
     """One row per finding or class, for summaries."""
     if findings.class_scores:
         from hounsfield.usecases.classifying import score_rows
 
         return score_rows(findings.class_scores)
+    if not segments:
+        return tuple(_located_row(finding) for finding in findings.findings)
     return tuple(
         {
             "label": segments[finding.segment_number - 1].label,

@@ -72,11 +72,15 @@ _COLUMNS = (
     "Axial long × short (mm)",
     "Mean ± SD",
     "Range",
+    "Score (0 to 1)",
     "Centre (mm)",
 )
 
 
 def _remark(finding: Finding) -> str:
+    counted = _find(finding.measurements, terms.FINDING_COUNT, None)
+    if counted is not None:
+        return f" <small>{counted.value:.0f} found</small>"
     if finding.centre_mm is None:
         return " <small>not found</small>"
     count = _find(finding.measurements, terms.COMPONENT_COUNT, None)
@@ -105,6 +109,7 @@ def _cells(finding: Finding) -> dict[str, str]:
         "Axial long × short (mm)": " × ".join(axes) if all(axes) else "",
         "Mean ± SD": spread,
         "Range": limits,
+        "Score (0 to 1)": "" if finding.score is None else f"{finding.score:.3f}",
         "Centre (mm)": centre,
     }
 
