@@ -28,7 +28,11 @@ _CODECS: Final = {
     "RLE": "DICOMRLE",
     "deflated": "DEFLATE",
 }
-_EXTRAS: Final = {"ort": ("onnxruntime",), "train": ("torch", "monai", "safetensors")}
+_EXTRAS: Final = {
+    "ort": ("onnxruntime",),
+    "train": ("torch", "monai", "safetensors"),
+    "server": ("sqlalchemy", "fastapi", "uvicorn"),
+}
 
 
 @dataclass(frozen=True)
