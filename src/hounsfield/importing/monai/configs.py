@@ -108,11 +108,11 @@ def _check_unread(key: str, value: Any, path: Path) -> bool:
         if not isinstance(item, str) or not item.lstrip().startswith(("$", "%")):
             continue
         machinery = True
-        known = _RUN_KEYS.fullmatch(key) and item.startswith("$")
+        known = _RUN_KEYS.fullmatch(key) is not None and item.startswith("$")
         if key == "imports":
-            known = known and _IMPORTS.fullmatch(item)
+            known = known and _IMPORTS.fullmatch(item) is not None
         elif key == "network":
-            known = known and _NETWORK.fullmatch(item)
+            known = known and _NETWORK.fullmatch(item) is not None
         if not known or (key != "imports" and _SHARP.search(item)):
             raise SourceRefused(
                 f"{printable(place, 80)} holds the expression {printable(item, 60)!r}",

@@ -193,7 +193,8 @@ def read_after(table: Any, plain: Mapping[str, Any], path: Path) -> dict[str, An
     SourceRefused
         If the labels come from anything but softmax with argmax, or sigmoid with a threshold.
     """
-    activation, threshold = None, None
+    activation: Any = None
+    threshold: Any = None
     for place, target, given in items_of(table, "postprocessing", AFTER, path):
         arguments = _resolved(given, plain, place, path)
         if target == "Activationsd":
@@ -213,9 +214,9 @@ def read_after(table: Any, plain: Mapping[str, Any], path: Path) -> dict[str, An
         raise SourceRefused("postprocessing says neither softmax nor sigmoid", "add Activationsd", path)
     if activation == "softmax":
         return {"activation": "softmax"}
-    if not _number(threshold) or not 0 <= threshold <= 1:  # type: ignore[operator]
+    if not _number(threshold) or not 0 <= threshold <= 1:
         raise SourceRefused("postprocessing gives no threshold for sigmoid", "add AsDiscreted with a threshold", path)
-    return {"activation": "sigmoid", "threshold": float(threshold)}  # type: ignore[arg-type]
+    return {"activation": "sigmoid", "threshold": float(threshold)}
 
 
 def _resolved(given: Mapping[str, Any], plain: Mapping[str, Any], place: str, path: Path) -> dict[str, Any]:
