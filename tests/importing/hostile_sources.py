@@ -561,3 +561,11 @@ def lwnet_with_a_program_as_config(folder: Path, canary: Canary) -> Path:
     (folder / "config.cfg").write_text(canary.code)
     (folder / "model_checkpoint.pth").write_bytes(torch_zip(struct.pack("<I", 0)))
     return folder
+
+
+@case(r"preprocessing\.transforms\[2\] takes its statistics from all image channels together")
+def monai_statistics_over_several_channels(folder: Path, canary: Canary) -> Path:
+    def change(table: dict[str, Any]) -> None:
+        table["network_def"]["in_channels"] = 4
+
+    return bundle(folder, change)

@@ -86,6 +86,9 @@ class _Model:
         self.network_table = config.get("network_def")
         self.description = read_network(self.network_table, path)
         self.before: Reading = read_before(config.get("preprocessing"), plain, path)
+        if self.before.joint and self.description["channels_in"] > 1:
+            fact = f"{self.before.joint[0]} takes its statistics from all image channels together"
+            raise SourceRefused(fact, "set channel_wise, and train with it", path)
         self.window = read_window(config.get("inferer"), plain, path)
         self.output = read_after(config.get("postprocessing"), plain, path)
         self.unread: list[str] = config["unread"]

@@ -32,13 +32,14 @@ _HANDLING = {
 
 @dataclass
 class Reading:
-    """What the transforms so far have said."""
+    """What the transforms so far have said; ``joint`` names those whose statistics are of all channels together."""
 
     orientation: str | None = None
     spacing: list[float] | None = None
     interpolation: str = "linear"
     intensity: list[dict[str, Any]] = field(default_factory=list)
     limits: list[str] = field(default_factory=list)
+    joint: list[str] = field(default_factory=list)
 
 
 def read_before(table: Any, plain: Mapping[str, Any], path: Path) -> Reading:
@@ -95,7 +96,8 @@ def _scale(reading: Reading, given: dict[str, Any], place: str, path: Path) -> N
     low, high = given.pop("minv", 0.0), given.pop("maxv", 1.0)
     if given.pop("factor", None) is not None or not _number(low) or not _number(high):
         raise _unread(place, "factor", path)
-    given.pop("channel_wise", None)
+    if given.pop("channel_wise", False) is not True:
+        reading.joint.append(place)
     reading.intensity.append(
         {"step": "scale-quantiles", "low": 0.0, "high": 1.0, "to_low": low, "to_high": high, "clip": False}
     )
@@ -119,7 +121,8 @@ def _scale_percentiles(reading: Reading, given: dict[str, Any], place: str, path
     clip = given.pop("clip", False)
     if not all(_number(n) for n in numbers) or not isinstance(clip, bool) or given.pop("relative", False) is not False:
         raise SourceRefused(f"{place} has no plain lower, upper, b_min and b_max", "give four numbers", path)
-    given.pop("channel_wise", None)
+    if given.pop("channel_wise", False) is not True:
+        reading.joint.append(place)
     low, high, to_low, to_high = numbers
     reading.intensity.append(
         {
@@ -136,7 +139,8 @@ def _scale_percentiles(reading: Reading, given: dict[str, Any], place: str, path
 def _normalize(reading: Reading, given: dict[str, Any], place: str, path: Path) -> None:
     mean, std = given.pop("subtrahend", None), given.pop("divisor", None)
     nonzero = given.pop("nonzero", False)
-    given.pop("channel_wise", None)
+    if given.pop("channel_wise", False) is not True:
+        reading.joint.append(place)
     if not isinstance(nonzero, bool):
         raise _unread(place, "nonzero", path)
     if mean is None and std is None:
