@@ -102,7 +102,8 @@ def main() -> None:
     lines += ["", f"The package is the model that never saw {SHIPPED}; its evidence is that line.", ""]
     root, result = found[SHIPPED]
     package = open_package(root)
-    card = package.card().split("## How good it is")[0].rstrip() + "\n" + "\n".join(lines)
+    before, _, after = package.card().partition("## How good it is")
+    card = before.rstrip() + "\n" + "\n".join(lines) + "\n## Licences" + after.partition("## Licences")[2]
     manifest = package.manifest.model_copy(
         update={"evidence": (EvidenceSpec(precision="fp32", file="evidence/fp32.json"),)}
     )

@@ -37,16 +37,16 @@ def plan(
     measured on this machine for some seconds.
     """
     from hounsfield.cli.progress import ProgressBars
+    from hounsfield.cli.run import typed_points
     from hounsfield.planning import Budget
     from hounsfield.usecases.job import Choices
     from hounsfield.usecases.plan import PlanRequest, plan_run
-    from hounsfield.usecases.points import read_points
 
     budget = Budget.parse(memory or None, gpu_memory or None, time or None)
     choices = Choices(
         precision=precision,
         engine=engine,
-        at=read_points(at or ()),
+        at=typed_points(at or ()),
         allow_unproven=allow_unproven,
         mode="whole" if whole else "window",
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +11,7 @@ import typer
 if TYPE_CHECKING:
     from hounsfield.planning import Plan
     from hounsfield.usecases.run import RunResult
+    from hounsfield.volume import Place
 
 
 def run(
@@ -55,13 +56,12 @@ def run(
     from hounsfield.cli.progress import ProgressBars
     from hounsfield.planning import Budget
     from hounsfield.usecases.job import Choices
-    from hounsfield.usecases.points import read_points
     from hounsfield.usecases.run import RunRequest, run_model
 
     choices = Choices(
         precision=precision,
         engine=engine,
-        at=read_points(at or ()),
+        at=typed_points(at or ()),
         repair=repair,
         seg=_seg(seg),  # type: ignore[arg-type]
         allow_unproven=allow_unproven,
@@ -81,6 +81,17 @@ def run(
         show_run(result)
         show_reasons(result, scan or record or output)
     raise typer.Exit(0 if result.succeeded else 1)
+
+
+def typed_points(texts: Sequence[str]) -> tuple[Place, ...]:
+    """The points of ``--at``; what is no point at all is a mistake of usage."""
+    from hounsfield.errors import SettingsError
+    from hounsfield.usecases.points import read_points
+
+    try:
+        return read_points(texts)
+    except SettingsError as error:
+        raise typer.BadParameter(f"{error.fact}; {error.remedy}", param_hint="--at") from None
 
 
 def show_run(result: RunResult) -> None:
