@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -24,12 +25,20 @@ def table() -> dict[str, Any]:
     ]
     made["steps"] = [
         {"step": "look", "name": "head", "shape": [8, 8, 8], "maps": 2, "segments": [{"number": 1, "map": 0}]},
-        {"step": "place", "name": "atlas", "of": "head", "maps": [1], "mask": 0, "shape": [8, 8, 8], "affine": ROWS},
+        {
+            "step": "place",
+            "name": "atlas",
+            "of": "head",
+            "maps": [1],
+            "mask": 0,
+            "shape": [8, 8, 8],
+            "affine": copy.deepcopy(ROWS),
+        },
         {
             "step": "box",
             "name": "sides",
             "of": "atlas",
-            "affine": ROWS,
+            "affine": copy.deepcopy(ROWS),
             "shape": [20, 8, 8],
             "side_shape": [8, 8, 8],
             "border": 1,
