@@ -100,7 +100,7 @@ def run(root: Path, kills: int, seed: int, pause_s: float = 4.0) -> Outcome:
                     running[part] = zygote.start(root, part)
                 outcome.kills += 1
                 if "receive" in chosen:
-                    outcome.longest_ready_s = max(outcome.longest_ready_s, wait_until(lambda: echoes(port), 5.0))
+                    outcome.longest_ready_s = max(outcome.longest_ready_s, wait_until(lambda: echoes(port)))
             stop.set()
             sender.join()
             outcome.settled_s = wait_until(lambda: settled(root), 300)

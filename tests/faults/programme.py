@@ -55,8 +55,15 @@ def run(folder: Path, share: float, seed: int) -> dict[str, Any]:
     for name, part in parts.items():
         began = time.monotonic()
         results[name] = {**asdict(part()), "seconds": round(time.monotonic() - began, 1)}
+        results[name]["faults"] += _too_slow(results[name])
         print(f"{name}: {results[name]['faults'] or 'no fault'}", file=sys.stderr)
     return results
+
+
+def _too_slow(outcome: dict[str, Any]) -> list[str]:
+    """What took longer than promised: ready again in 5 s, an answer in 5 s. Holds on a quiet machine only."""
+    timed = ("longest_start_s", "longest_ready_s", "longest_s")
+    return [f"{name} is {outcome[name]:.1f}" for name in timed if outcome.get(name, 0.0) > 5.0]
 
 
 def _part(whole: int, share: float) -> int:

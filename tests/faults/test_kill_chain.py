@@ -13,4 +13,3 @@ def test_every_study_ends_in_exactly_one_result_whatever_is_killed(tmp_path: Pat
     outcome = chain_kills.run(tmp_path / "node", kills=3, seed=11, pause_s=2.0)
     assert outcome.faults == [], outcome
     assert outcome.stored_at_peer >= 2
-    assert outcome.longest_ready_s <= 5.0

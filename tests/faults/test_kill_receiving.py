@@ -11,4 +11,3 @@ def test_nothing_acknowledged_is_lost_when_the_receiver_is_killed(tmp_path: Path
     outcome = receive_kills.run(tmp_path / "node", kills=12, seed=7)
     assert outcome.faults == []
     assert outcome.acknowledged > 12, outcome
-    assert outcome.longest_start_s <= 5.0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import resource
-import time
 import zlib
 from pathlib import Path
 
@@ -37,23 +36,21 @@ def test_wounded_objects_get_a_defined_answer(shared_data: Path, tmp_path: Path)
     outcome = malformed.run(tmp_path, shared_data, count=300, seed=5)
     assert outcome.faults == []
     assert outcome.statuses["C000"] > 20
-    assert outcome.longest_s < 5.0
     assert outcome.growth_mib < 200
 
 
 def test_a_deflated_bomb_is_refused_without_being_inflated(tmp_path: Path) -> None:
     squeezer = zlib.compressobj(9, wbits=-15)
-    element = b"\x08\x00\x18\x00UI\x08\x001.2.3.4\x00" + b"\x09\x00\x10\x10UN\0\0\0\0\0\x40"  # one GiB is to follow
-    body = squeezer.compress(element) + b"".join(squeezer.compress(bytes(1 << 20)) for _ in range(1024))
+    element = b"\x08\x00\x18\x00UI\x08\x001.2.3.4\x00" + b"\x09\x00\x10\x10UN\0\0\0\0\0\x08"  # 128 MiB are to follow
+    body = squeezer.compress(element) + b"".join(squeezer.compress(bytes(1 << 20)) for _ in range(128))
     path = tmp_path / "bomb.part"
     path.write_bytes(file_head("1.2.840.10008.5.1.4.1.1.2", "1.2.3.4", DEFLATED) + body + squeezer.flush())
-    assert path.stat().st_size < 2 * 2**20
-    before, began = malformed.resident_mib(), time.monotonic()
+    assert path.stat().st_size < 2**18
+    before = malformed.resident_mib()
     with pytest.raises(NotAcceptable) as caught:
         check(Received(path, "0", 1, "1.2.840.10008.5.1.4.1.1.2", "1.2.3.4", DEFLATED, "A", "h"))
     assert caught.value.answer.status == dimse.CANNOT_UNDERSTAND
-    assert malformed.resident_mib() - before < 100
-    assert time.monotonic() - began < 5.0
+    assert malformed.resident_mib() - before < 64
 
 
 def test_no_room_for_a_file_or_for_the_database_is_a700_and_heals_by_itself(tmp_path: Path) -> None:
