@@ -281,7 +281,7 @@ class Recipe(_Table):
     def _check_classes(self, output: OutputSpec) -> None:
         """The classes of the package are those of the data, in the same order."""
         names = self.data.classes if len(self.data.target) == 1 else self.data.target
-        labels = tuple(one.label for one in (*output.classes, *output.quantities))
+        labels = (*(one.label for one in output.classes), *(one.label for one in output.quantities))
         if labels != names:
             raise ValueError(f"package.output: its labels are {list(labels)}, the data has {list(names)}")
         several = len(self.data.target) > 1 or self.optimisation.loss == "bce"

@@ -9,7 +9,7 @@ import shutil
 import time
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from hounsfield.errors import OutputError, SettingsError
 from hounsfield.findings import ClassScore
 from hounsfield.inference.activating import probabilities
 from hounsfield.inference.named import NamedAnswer, run_named
-from hounsfield.packages import ModelPackage, Precision
+from hounsfield.packages import ModelPackage
 from hounsfield.usecases.classifying import class_scores, score_rows
 from hounsfield.usecases.job import Choices, SeriesResult
 from hounsfield.usecases.records import checked_record, read_record
@@ -86,7 +86,7 @@ def run_record(package: ModelPackage, request: RunRequest) -> RunResult:
     values, warnings = checked_record(data, package.manifest.input.record, request.record)
     answer = answer_record(package, request.choices, values)
     manifest = package.manifest
-    unproven = package.evidence(cast(Precision, "fp32")) is None
+    unproven = package.evidence("fp32") is None
     facts = RecordFacts(
         package_id=manifest.id,
         package_version=manifest.version,
