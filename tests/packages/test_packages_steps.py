@@ -23,6 +23,7 @@ def table() -> dict[str, Any]:
         {"precision": "fp32", "step": name, "file": f"graphs/{name}.onnx", "input": "image", "output": "logits"}
         for name in ("head", "atlas", "sides")
     ]
+    rows = copy.deepcopy(ROWS)
     made["steps"] = [
         {"step": "look", "name": "head", "shape": [8, 8, 8], "maps": 2, "segments": [{"number": 1, "map": 0}]},
         {
@@ -32,7 +33,7 @@ def table() -> dict[str, Any]:
             "maps": [1],
             "mask": 0,
             "shape": [8, 8, 8],
-            "affine": copy.deepcopy(ROWS),
+            "affine": rows,
         },
         {
             "step": "box",
