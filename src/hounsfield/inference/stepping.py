@@ -103,7 +103,7 @@ class _Run:
         box = (box - box.mean()) / max(float(box.std()), 1e-8)
         sides = [_side(box, step, number) for number in range(len(step.sides))]
         answers = self._ask(step, np.stack(sides)[:, None])
-        back = np.linalg.inv(to_scan)
+        back = np.asarray(np.linalg.inv(to_scan), np.float64)
         for number, side in enumerate(step.sides):
             whole = np.zeros(step.shape, np.float32)
             inner = _side(whole, step, number)[tuple(slice(step.border, n - step.border) for n in step.side_shape)]

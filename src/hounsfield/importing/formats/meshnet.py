@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from hounsfield.errors import SourceRefused
 from hounsfield.importing.answers import ASKED, Answers
 from hounsfield.importing.basics import QUESTIONS, basic_template, manifest_from
@@ -57,6 +59,7 @@ def convert(source: Path, answers: Answers, folder: Path) -> Draft:
     from hounsfield.importing.torch_ends import finish, network_of
 
     table = read_table(source / "model.json")
+    arrays: dict[str, NDArray[Any]]
     if table.get("format") == "layers-model":
         chain = read_chain(source / "model.json")
         description, arrays = chain.description, dict(read_weights(source, chain))
@@ -124,7 +127,7 @@ def _torch_form(table: Mapping[str, Any], source: Path) -> tuple[tuple[int, ...]
     *layers, last = table["layers"] or [None]
     dilations = []
     for number, layer in enumerate(layers):
-        dilation = layer.get("dilation") if isinstance(layer, dict) else None
+        dilation: Any = layer.get("dilation") if isinstance(layer, dict) else None
         wanted = {"kernel_size": 3, "stride": 1, "padding": dilation}
         if not whole(dilation, 1, 64) or any(layer.get(key) != value for key, value in wanted.items()):
             raise SourceRefused(f"layer {number} is not as MeshNet has it", "fetch model.json again", path)

@@ -83,7 +83,7 @@ class _Model:
         config = read_config(source)
         plain: Mapping[str, Any] = config["plain"]
         self.metadata = read_table(source / "configs" / "metadata.json")
-        self.network_table = config.get("network_def")
+        self.network_table: Mapping[str, Any] = config.get("network_def") or {}
         self.description = read_network(self.network_table, path)
         self.before: Reading = read_before(config.get("preprocessing"), plain, path)
         if self.before.joint and self.description["channels_in"] > 1:

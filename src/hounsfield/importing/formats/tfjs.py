@@ -93,9 +93,7 @@ def _chain(layers: list[tuple[str, dict[str, Any]]], path: Path) -> Chain:
         raise SourceRefused(
             f"its activations are {', '.join(sorted(printable(a, 20) for a in activations))}", _ONLY, path
         )
-    filters, classes = convolutions[0].get("filters"), convolutions[-1].get("filters")
-    if not whole(filters, 1, _MOST_FILTERS) or not whole(classes, 2, _MOST_FILTERS):
-        raise SourceRefused("the number of filters is no whole number of a sane size", "do not trust the file", path)
+    filters, classes = _filters(convolutions[0], 1, path), _filters(convolutions[-1], 2, path)
     dilations = [_dilation(config, 3, filters, path) for config in convolutions[:-1]]
     _dilation(convolutions[-1], 1, classes, path)
     shape = layers[0][1].get("batch_input_shape")
@@ -104,6 +102,13 @@ def _chain(layers: list[tuple[str, dict[str, Any]]], path: Path) -> Chain:
     return Chain(
         tuple(config["name"] for config in convolutions), tuple(dilations), filters, classes, activations.pop()
     )
+
+
+def _filters(config: dict[str, Any], least: int, path: Path) -> int:
+    number: Any = config.get("filters")
+    if not whole(number, least, _MOST_FILTERS):
+        raise SourceRefused("the number of filters is no whole number of a sane size", "do not trust the file", path)
+    return int(number)
 
 
 def _dilation(config: dict[str, Any], size: int, filters: Any, path: Path) -> int:
