@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hounsfield.inference.clean_up import clean_up
-from hounsfield.packages.manifest import KeepLargest, RemoveSmall
+from hounsfield.packages.manifest import KeepLargest, KeepNearest, RemoveSmall
 from hounsfield.volume import Geometry, LabelMap
 
 
@@ -47,3 +47,13 @@ def test_the_input_is_left_alone_and_empty_labels_pass() -> None:
     assert np.array_equal(before.array, labels().array)
     empty = LabelMap(np.zeros((2, 2, 2), np.uint8), Geometry.from_parts((2, 2, 2)))
     assert not clean_up(empty, [KeepLargest(step="keep-largest", segments=(1,))]).array.any()
+
+
+def test_keep_nearest_keeps_the_component_at_the_point_and_none_that_is_too_far() -> None:
+    """Label 2 has three voxels in column 3 and two in columns 8 and 9, apart; 1 mm columns."""
+    step = KeepNearest(step="keep-nearest", segments=(2,), within_mm=3.0)
+    at_two = clean_up(labels(), [step], (8.0, 5.0, 2.0)).array
+    assert np.argwhere(at_two == 2).tolist() == [[1, 5, 8], [1, 5, 9]]
+    assert np.count_nonzero(at_two == 1) == 7, "other segments stay"
+    assert not (clean_up(labels(), [step], (-20.0, 0.0, 0.0)).array == 2).any()
+    assert (clean_up(labels(), [step]).array == 2).sum() == 5, "without a point nothing is dropped"

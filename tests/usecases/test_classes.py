@@ -10,15 +10,19 @@ import numpy as np
 import pydicom
 import pytest
 from class_scenes import write_dx, write_image, write_table
+from run_scenes import NOON
 
 from hounsfield.errors import InputError, PackageInvalid, SettingsError
 from hounsfield.packages import ModelPackage, open_package
 from hounsfield.planning import Budget
 from hounsfield.testing.classes import TinyClasses, expected_probabilities, tiny_classifier
+from hounsfield.testing.packages import TinyModel, tiny_package
 from hounsfield.usecases.evaluate import EvaluateRequest, evaluate
 from hounsfield.usecases.job import Choices
 from hounsfield.usecases.points import read_points
 from hounsfield.usecases.run import RunRequest, run_model
+from hounsfield.volume import Geometry, Volume
+from hounsfield.writing.series import SeriesIdentity, write_mr_series
 
 LEVELS = (0.0, 1.0)
 
@@ -135,6 +139,52 @@ def _two_cubes(folder: Path) -> Path:
     array[:20, :20, :20], array[20:, 20:, 20:] = 1.0, -1.0
     nibabel.save(nibabel.Nifti1Image(array.transpose(2, 1, 0), np.eye(4)), folder / "cubes.nii.gz")
     return folder / "cubes.nii.gz"
+
+
+def test_segments_around_points_lie_on_the_whole_scan_s_grid(tmp_path: Path) -> None:
+    """Two bright balls in a DICOM scan, one marked: the SEG is on the scan's grid and holds that one alone."""
+    ball = write_two_balls(tmp_path / "scan")
+    given = {
+        "channels": [{"name": "mr", "modality": "MR"}],
+        "spacing_mm": (1.0, 1.0, 1.0),
+        "window": {"shape": (16, 16, 16)},
+        "point": {"size_mm": (14.0, 14.0, 14.0)},
+    }
+    step = {"step": "keep-nearest", "segments": [1], "within_mm": 2.0}
+    lesion = {"number": 1, "label": "Ball", "lesion": True, "category": _code(), "type": _code()}
+    model = TinyModel(
+        (0.0, 4095.0), "MR", manifest={"input": given, "output": {"segments": [lesion], "clean_up": [step]}}
+    )
+    made = tiny_package(tmp_path / "package", model)
+    choices = Choices(at=read_points(["index:10,10,10"]), allow_unproven=True)
+    result = run_model(RunRequest(made.root, ball, tmp_path / "out", choices=choices))
+    assert result.succeeded, result.series[0].error
+    seg = pydicom.dcmread(result.series[0].outputs["seg"])
+    assert (seg.Rows, seg.Columns) == (40, 40)
+    import nibabel
+
+    labels = np.asarray(nibabel.load(result.series[0].outputs["nifti"]).dataobj).transpose(2, 1, 0)
+    assert labels.shape == (24, 40, 40)
+    k, j, i = np.argwhere(labels).mean(axis=0)
+    assert (k, j, i) == pytest.approx((10, 10, 10), abs=0.2)
+    assert np.count_nonzero(labels) == np.count_nonzero(_ball((24, 40, 40), (10, 10, 10)))
+
+
+def _code() -> dict[str, str]:
+    return {"value": "85756007", "scheme": "SCT", "meaning": "Tissue"}
+
+
+def _ball(shape: tuple[int, int, int], centre: tuple[int, int, int]) -> np.ndarray:
+    far = sum((axis - middle) ** 2 for axis, middle in zip(np.indices(shape), centre, strict=True))
+    return np.asarray(far <= 9)
+
+
+def write_two_balls(folder: Path) -> Path:
+    shape = (24, 40, 40)
+    array = (_ball(shape, (10, 10, 10)) | _ball(shape, (12, 18, 10))).astype(np.float32)
+    identity = SeriesIdentity("Phantom", "P", "s", "d", "BRAIN", 1, "2.25.21", "2.25.22", "phantom", NOON)
+    write_mr_series(Volume(array, Geometry.from_parts(shape)), folder, identity)
+    return folder
 
 
 def test_a_point_outside_is_refused_with_the_scan_s_reach(tmp_path: Path) -> None:

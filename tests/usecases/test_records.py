@@ -30,15 +30,16 @@ channels = []
 window = { shape = [1, 1, 1] }
 [architecture]
 name = "fusion"
-hidden_size = 8
+hidden_size = 16
+dropout = 0.0
 [optimisation]
-steps = 40
-batch = 16
-learning_rate = 2e-2
+steps = 200
+batch = 32
+learning_rate = 1e-2
 warm_up_steps = 0
-ema = 0.5
+ema = 0.9
 [validation]
-every = 20
+every = 100
 [compute]
 device = "cpu"
 precision = "fp32"
@@ -71,7 +72,7 @@ def test_a_table_without_images_becomes_a_package_that_runs(tmp_path: Path) -> N
     """Whoever has a > b is ill; a missing b is allowed."""
     random = np.random.default_rng(0)
     rows = []
-    for n in range(60):
+    for n in range(180):
         a, b = random.normal(size=2)
         part = "test" if n % 3 == 0 else "validation" if n % 3 == 1 else "train"
         cell = "" if n == 5 else f"{b:.4f}"
