@@ -71,7 +71,13 @@ class Acceptor:
     async def listen(self, host: str, port: int) -> int:
         """Start to listen; the port, which is new when 0 was asked for."""
         self._server = await asyncio.start_server(
-            self._serve, host, port, limit=2 * self.limits.pdu_bytes, ssl=self.tls, backlog=256
+            self._serve,
+            host,
+            port,
+            limit=2 * self.limits.pdu_bytes,
+            ssl=self.tls,
+            ssl_handshake_timeout=None if self.tls is None else self.limits.silent_s,
+            backlog=256,
         )
         bound: int = self._server.sockets[0].getsockname()[1]
         return bound
