@@ -19,12 +19,12 @@ from pathlib import Path
 
 import numpy as np
 
-for _name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
-    os.environ[_name] = tempfile.mkdtemp()
+PLACES = {name: tempfile.mkdtemp() for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
+os.environ.update({**PLACES, "nnUNet_compile": "f"})  # nnU-Net reads them when it is imported
 
-import nnunetv2.inference.predict_from_raw_data as predicting
-import torch
-from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+import nnunetv2.inference.predict_from_raw_data as predicting  # noqa: E402
+import torch  # noqa: E402
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer  # noqa: E402
 
 RESAMPLING = {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": None}
 LABELS = {"background": 0, "left": 1, "right": 2}
@@ -55,6 +55,13 @@ MODELS = {
         "turn": [2, 0, 1],
         "old": True,
         "folds": ["all"],
+    },
+    "118-classes": {
+        "spacing": [1.5, 1.5, 1.5],
+        "image": (2.0, 0.9, 0.9),
+        "shape": (14, 40, 36),
+        "ct": True,
+        "classes": 118,
     },
 }
 
@@ -140,12 +147,19 @@ def documents(model: dict) -> tuple[str, dict, dict]:
     }
     dataset = {
         "channel_names": {str(n): f"c{n}" for n in range(channels)},
-        "labels": REGIONS if model.get("regions") else LABELS,
+        "labels": labels_of(model),
         "numTraining": 1,
         "file_ending": ".nii.gz",
         **({"regions_class_order": [1, 2, 3]} if model.get("regions") else {}),
     }
     return name, plans, dataset
+
+
+def labels_of(model: dict) -> dict:
+    """The data set's labels."""
+    if "classes" in model:
+        return {"background": 0, **{f"structure {n}": n for n in range(1, model["classes"])}}
+    return REGIONS if model.get("regions") else LABELS
 
 
 def image(model: dict, rng: np.random.Generator) -> np.ndarray:
@@ -166,15 +180,13 @@ def write(name: str, model: dict, target: Path, rng: np.random.Generator) -> Non
     """One results folder, an image and nnU-Net's answer."""
     configuration, plans, dataset = documents(model)
     folder = target / name
-    cases = Path(os.environ["nnUNet_preprocessed"]) / plans["dataset_name"] / f"x_{configuration}"
+    cases = Path(PLACES["nnUNet_preprocessed"]) / plans["dataset_name"] / f"x_{configuration}"
     cases.mkdir(parents=True, exist_ok=True)
     (cases / "one.b2nd").touch()  # the trainer looks which kind of files there are
     for fold in model.get("folds", ["0"]):
         torch.manual_seed(len(name) + len(fold))
         own = {**plans, "continue_training": False}
-        trainer = nnUNetTrainer(
-            own, configuration, "all" if fold == "all" else int(fold), dataset, torch.device("cpu")
-        )
+        trainer = nnUNetTrainer(own, configuration, "all" if fold == "all" else int(fold), dataset, torch.device("cpu"))
         trainer.initialize()
         for parameter in trainer.network.parameters():
             parameter.data += 0.05 * torch.randn_like(parameter)
@@ -200,7 +212,6 @@ def write(name: str, model: dict, target: Path, rng: np.random.Generator) -> Non
 
 def main() -> None:
     """Write all."""
-    os.environ["nnUNet_compile"] = "f"
     target = Path(sys.argv[1])
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)

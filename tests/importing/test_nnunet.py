@@ -33,7 +33,7 @@ NAMES = sorted(path.stem for path in MODELS.glob("*.npz"))
 def given(name: str, **source: Any) -> dict[str, Any]:
     dataset = json.loads((MODELS / name / "dataset.json").read_text())
     labels = [label for label in dataset["labels"] if label != "background"]
-    modality = "CT" if name == "3d-anisotropic" else "MR"
+    modality = "CT" if name in ("3d-anisotropic", "118-classes") else "MR"
     quantity = "HU" if modality == "CT" else "arbitrary"
     channels = [{"name": one, "modality": modality, "quantity": quantity} for one in dataset["channel_names"].values()]
     more = {"source": source} if source else {}

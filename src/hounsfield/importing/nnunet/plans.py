@@ -165,7 +165,9 @@ def labels_of(dataset: Document) -> Labels:
 
 def _resolved(plans: Document, name: str) -> Document:
     """A configuration with what it inherits."""
-    seen, merged, here = [], {}, name
+    seen: list[str] = []
+    merged: dict[str, Any] = {}
+    here = name
     every = plans.of("configurations")
     while here:
         if here in seen or len(seen) > 10:
@@ -173,7 +175,8 @@ def _resolved(plans: Document, name: str) -> Document:
         seen.append(here)
         table = every.of(here).table
         merged = {**table, **merged}
-        here = table.get("inherits_from") if isinstance(table.get("inherits_from"), str) else ""
+        above = table.get("inherits_from")
+        here = above if isinstance(above, str) else ""
     return Document(plans.path, merged, f"configurations.{printable(name, 60)}")
 
 
