@@ -1,7 +1,7 @@
-"""How much of the fp32 answer survives a lower precision, with trained weights on real scans.
+"""How much of the fp32 answer survives another engine or a lower precision: trained weights, real scans.
 
-Each shipped package reads the scans of a folder once per precision, by the same code as
-``hounsfield run``; reported is the Dice between the label maps of each precision and of fp32, per
+A package reads the scans of a folder once per way, by the same code as ``hounsfield run``;
+reported is the Dice between the label maps of each way and of OpenVINO in fp32, per
 segment over all voxels of all scans, and the share of equal labels. It says nothing of the
 truth: the evidence of each precision does.
 
@@ -26,10 +26,11 @@ from hounsfield.usecases.stages import infer_stage, load_stage
 RESULTS = Path(__file__).parent / "results" / "precision_agreement.json"
 
 
-def labels_of(package, paths: list[Path], precision: str) -> tuple[list[np.ndarray], str]:
+def labels_of(package, paths: list[Path], way: str) -> tuple[list[np.ndarray], str]:
     """Label maps of all scans, and the precision that really ran."""
     sessions = Sessions()
-    choices = replace(Choices(), precision=precision, engine="openvino", allow_unproven=True)
+    engine, precision = way.split("-")
+    choices = replace(Choices(), precision=precision, engine=engine, allow_unproven=True)
     made, ran = [], ""
     for path in paths:
         with scan(path) as contents:
@@ -46,19 +47,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("package")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--precisions", nargs="+", default=["bf16"])
+    parser.add_argument("--ways", nargs="+", default=["openvino-bf16", "onnxruntime-fp32", "torch-fp32"])
     parser.add_argument("--limit", type=int, default=40)
     parser.add_argument("--save", action="store_true")
     args = parser.parse_args()
     package = open_package(args.package)
     paths = sorted(p for p in args.folder.iterdir() if not p.name.startswith("."))[: args.limit]
-    exact, ran = labels_of(package, paths, "fp32")
+    exact, ran = labels_of(package, paths, "openvino-fp32")
     rows = []
-    for precision in args.precisions:
-        lower, really = labels_of(package, paths, precision)
-        row = {"package": package.reference, "scans": len(paths), "fp32_ran_in": ran, "precision": precision}
+    for way in args.ways:
+        lower, really = labels_of(package, paths, way)
+        row = {"package": package.reference, "scans": len(paths), "openvino_fp32_ran_in": ran, "way": way}
         row["ran_in"] = really
-        row["labels_equal"] = sum(int((a == b).sum()) for a, b in zip(exact, lower, strict=True)) / sum(a.size for a in exact)
+        row["labels_equal"] = sum(int((a == b).sum()) for a, b in zip(exact, lower, strict=True)) / sum(
+            a.size for a in exact
+        )
         for segment in package.manifest.output.segments:
             n = segment.number
             both = sum(int(((a == n) & (b == n)).sum()) for a, b in zip(exact, lower, strict=True))
