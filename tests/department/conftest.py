@@ -28,7 +28,8 @@ def postgresql() -> Iterator[str]:
     who = {"user": _NOBODY, "group": _NOBODY} if os.geteuid() == 0 else {}
     if who:
         os.chown(folder, _NOBODY, _NOBODY)
-    cluster, quiet = str(folder / "db"), {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    cluster = str(folder / "db")
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": _environment(initdb)}
     command = [str(initdb), "-D", cluster, "-U", "tester", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"]
     subprocess.run(command, check=True, cwd=folder, **who, **quiet)  # type: ignore[call-overload]
     options = ["-k", str(folder), "-c", "listen_addresses=", "-c", "fsync=off"]
@@ -44,6 +45,15 @@ def postgresql() -> Iterator[str]:
         server.terminate()
         server.wait(30)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _environment(program: Path) -> dict[str, str]:
+    """Where the server was only unpacked, it finds its libraries beside it."""
+    unpacked = next((up for up in program.parents if up.name == "root" and up.parent.name == ".tools"), None)
+    if unpacked is None:
+        return dict(os.environ)
+    folders = sorted({str(path.parent) for path in unpacked.rglob("*.so*")})
+    return {**os.environ, "LD_LIBRARY_PATH": ":".join(folders)}
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
