@@ -7,7 +7,9 @@ Every precision that the package claims is evaluated on the test part of the exa
 ``{{facts: key}}`` by one of ``--facts``, so no figure in a card is typed by hand.
 
 ``--part validation`` comes first: it leaves the package without evidence in ``OUT/draft``, and for classes the
-thresholds that the validation part proposes in ``OUT/operating_points.json``, which the package then names.
+thresholds that the validation part proposes in ``OUT/operating_points.json``, which the package then names. An
+evaluation that is there already is not made again, so the words of a card can change without another look at the
+test part; the build refuses evidence of another graph.
 
 Usage: python examples/ship.py examples/lung-nodule-ct runs/lung-nodule-ct OUT [--part validation] [--facts FILE]
 """
@@ -99,22 +101,24 @@ def main() -> None:
     shutil.rmtree(arguments.out / "draft", ignore_errors=True)
     draft = build(arguments.out / "draft", manifest, files)
     for precision in arguments.precision or PRECISIONS:
-        request = EvaluateRequest(
-            draft.root,
-            arguments.example / recipe.data.table,
-            arguments.out / f"evaluation-{arguments.part}-{precision}",
-            split_file=arguments.example / recipe.data.split_file,
-            part=arguments.part,
-            choices=Choices(precision=precision),
-            strata=None if arguments.by is None else tuple(arguments.by),
-        )
-        result = evaluate(request)
-        if not result.succeeded:
-            raise SystemExit("a case gave no score; see the report")
-        evidence[precision] = with_training(result.outputs["evidence"].read_bytes(), record, facts)
+        place = arguments.out / f"evaluation-{arguments.part}-{precision}"
+        if not place.is_dir():
+            request = EvaluateRequest(
+                draft.root,
+                arguments.example / recipe.data.table,
+                place,
+                split_file=arguments.example / recipe.data.split_file,
+                part=arguments.part,
+                choices=Choices(precision=precision),
+                strata=None if arguments.by is None else tuple(arguments.by),
+            )
+            if not evaluate(request).succeeded:
+                raise SystemExit("a case gave no score; see the report")
+        evidence[precision] = with_training((place / f"evidence-{precision}.json").read_bytes(), record, facts)
         print(precision, evidence[precision].summary(), flush=True)
         if manifest.output.classes and arguments.part == "validation" and precision == "fp32":
-            text = json.dumps(result.record.proposed, indent=1) + "\n"
+            proposed = json.loads((place / "evaluation.json").read_text(encoding="utf-8"))["proposed_operating_points"]
+            text = json.dumps(proposed, indent=1) + "\n"
             (arguments.out / "operating_points.json").write_text(text, encoding="utf-8")
     if arguments.part != "test":
         return

@@ -76,15 +76,15 @@ def compare(data: Path, model: str) -> dict[str, Any]:
     """Dice between the readers, and of the model with them from each point."""
     with tempfile.TemporaryDirectory() as folder:
         with tarfile.open(data / "LIDC-IDRI-0001.tar.xz") as archive:
-            archive.extractall(folder, filter="data")
-        geometry = read(folder).geometry
+            archive.extractall(Path(folder) / "ct", filter="data")
+        geometry = read(Path(folder) / "ct").geometry
         masks = outlined(data / "069.xml", geometry)
         middle = centre_mm(masks, geometry)
         rows: list[dict[str, Any]] = []
         for number, offset in enumerate(OFFSETS_MM):
             point = tuple(round(a + b, 1) for a, b in zip(middle, offset, strict=True))
             choices = Choices(at=(Place(lps_mm=(point[0], point[1], point[2])),), allow_unproven=True)
-            result = hounsfield.run(model, folder, Path(folder) / f"out-{number}", choices=choices)
+            result = hounsfield.run(model, Path(folder) / "ct", Path(folder) / f"out-{number}", choices=choices)
             (files,) = result.outputs.values()
             found = np.asarray(read(files["nifti"]).array) > 0
             rows.append(
