@@ -110,7 +110,7 @@ def test_the_text_of_a_manifest_reads_back_the_same() -> None:
 @pytest.mark.parametrize(("activation", "classes"), [("softmax", 3), ("sigmoid", 2), ("none", 3)])
 def test_classes_follow_from_segments_and_activation(activation: str, classes: int) -> None:
     manifest = tiny_manifest(TinyModel(levels=(0, 1, 2), output={"activation": activation}))
-    assert manifest.output.classes == classes
+    assert manifest.output.channels == classes
 
 
 def test_bf16_runs_the_fp32_graph_and_int8_needs_its_own() -> None:
