@@ -1,6 +1,7 @@
 """Train a short real nnU-Net on the hippocampus cases, with nnU-Net itself; 160 steps, minutes on one core.
 
-Run by a Python that has nnunetv2 (2.8.1) and its trainer folder writable, in an environment of its own:
+Run by a Python that has nnunetv2 (2.8.1) and its trainer folder writable, in an environment of its own (where
+torchvision does not fit torch, uninstall it and remove nnunetv2/training/nnUNetTrainer/primus, which wants it):
 
     PYTHON examples/hippocampus-nnunet/train.py ../shared/data/mr-hippocampus-msd runs/hippocampus-nnunet
 
