@@ -1,0 +1,79 @@
+"""The shipped packages that answer classes: evidence, card and split belong together; they read real scans."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pydicom
+import pytest
+from PIL import Image
+from tests.packages.test_shipped_lung_nodule import EXAMPLES, module
+
+import hounsfield
+from hounsfield.packages import ModelPackage, open_package, verify
+
+NAMES = ("pneumonia-cxr",)
+CLASSES = {"pneumonia-cxr": "pneumonia", "nodule-malignancy-ct": "rated malignant"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_evidence_card_and_split_belong_together(name: str) -> None:
+    package = open_package(name)
+    assert verify(package.root).digest == package.digest
+    splits = json.loads((EXAMPLES / name / "splits.json").read_text())
+    split = hashlib.sha256((EXAMPLES / name / "splits.json").read_bytes()).hexdigest()
+    evidence = {precision: package.evidence(precision) for precision in ("fp32", "bf16")}
+    for one in evidence.values():
+        assert (one.data.use, one.data.cases) == ("test", len(splits["test"]))
+        assert one.details["data"]["split_file_sha256"] == split
+        assert one.details["training"]["training_cases"] == len(splits["train"])
+    filled = module(EXAMPLES / "ship.py").filled
+    card = filled((EXAMPLES / name / "card.md").read_text(encoding="utf-8"), evidence)
+    assert card == package.card()
+    assert "{{" not in card
+    (auc,) = [s for s in evidence["fp32"].scores if s.metric == f"{CLASSES[name]} AUC" and s.stratum == "all"]
+    assert f"| AUC | {auc.value:.3f} ({auc.low:.3f} to {auc.high:.3f}" in card
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_patient_is_in_two_parts(name: str) -> None:
+    splits = json.loads((EXAMPLES / name / "splits.json").read_text())
+    digits = 8 if name == "pneumonia-cxr" else len("LIDC-IDRI-0000")
+    patients = {part: {case[:digits] for case in cases} for part, cases in splits.items()}
+    assert sum(map(len, patients.values())) == len(set().union(*patients.values()))
+
+
+def expected(package: ModelPackage, pixels: np.ndarray) -> float:
+    """The probability by Pillow's area mean and onnxruntime, without any code of ours."""
+    small = np.asarray(Image.fromarray(pixels.astype(np.float32)).resize((128, 128), Image.Resampling.BOX))
+    low, high = np.quantile(small, (0.005, 0.995))
+    clipped = np.clip(small, low, high)
+    values = ((clipped - clipped.mean()) / clipped.std()).astype(np.float32)
+    session = onnxruntime.InferenceSession(str(package.root / "graphs/fp32.onnx"), providers=["CPUExecutionProvider"])
+    (logits,) = session.run(None, {session.get_inputs()[0].name: values[None, None, None]})
+    return float(1 / (1 + np.exp(logits[0, 0] - logits[0, 1])))
+
+
+@pytest.mark.shared_data
+def test_pneumonia_reads_dicom_of_both_polarities(shared_data: Path, tmp_path: Path) -> None:
+    package = open_package("pneumonia-cxr")
+    source = pydicom.dcmread(shared_data / "cxr/rsna-dicom/PatientB.dcm")
+    pixels = source.pixel_array.copy()
+    source.decompress()
+    scores = {}
+    for kind in ("MONOCHROME2", "MONOCHROME1"):
+        (tmp_path / kind).mkdir()
+        source.PhotometricInterpretation = kind
+        source.PixelData = (pixels if kind == "MONOCHROME2" else 255 - pixels).tobytes()
+        source.save_as(tmp_path / kind / "image.dcm")
+        result = hounsfield.run(package.root, tmp_path / kind, tmp_path / f"out-{kind}")
+        (files,) = result.outputs.values()
+        assert {"sr", "json", "report"} <= set(files)
+        (row,) = [one for one in json.loads(files["json"].read_text())["class_scores"] if one["label"] == "pneumonia"]
+        scores[kind] = row["probability"]
+    assert scores["MONOCHROME1"] == pytest.approx(scores["MONOCHROME2"], abs=1e-4)
+    assert scores["MONOCHROME2"] == pytest.approx(expected(package, pixels), abs=0.01)
