@@ -13,8 +13,8 @@ import torch.nn.functional as F
 
 from hounsfield.architectures import architecture, build, load_weights, names, weights_of
 from hounsfield.architectures.export import OPSET, example_inputs, export_onnx, parity
-from hounsfield.findings.peaks import find_peaks
 from hounsfield.errors import PackageInvalid
+from hounsfield.findings.peaks import find_peaks
 
 pytestmark = pytest.mark.torch
 

@@ -25,9 +25,7 @@ def evaluate(
     against: Annotated[str, typer.Option(metavar="PACKAGE", help="A second model to compare with, paired.")] = "",
     against_precision: Annotated[str, typer.Option(help="Precision of the second model.")] = "",
     by: Annotated[list[str] | None, typer.Option(metavar="COLUMN", help="Column to split by; repeat it.")] = None,
-    target: Annotated[
-        str, typer.Option(metavar="COLUMN", help="Column of the class, if not the package's.")
-    ] = "",
+    target: Annotated[str, typer.Option(metavar="COLUMN", help="Column of the class, if not the package's.")] = "",
     tolerance: Annotated[float, typer.Option(min=0, metavar="MM", help="Tolerance of the surface Dice (NSD).")] = 1.0,
     match_iou: Annotated[float, typer.Option(min=0, max=1, metavar="IOU", help="Overlap that matches lesions.")] = 0.1,
     minimum: Annotated[int, typer.Option(min=2, help="Patients that a group needs to get a figure.")] = 10,
