@@ -92,7 +92,7 @@ def test_a_nodule_of_a_whole_ct_around_a_point(package: ModelPackage, shared_dat
     assert "--at" in refused.value.remedy
     result = hounsfield.run(package.root, tmp_path / "ct", tmp_path / "out", choices=Choices(at=(Place(lps_mm=point),)))
     (files,) = result.outputs.values()
-    assert {"seg-binary", "sr", "nifti"} <= set(files)
+    assert {"seg", "sr", "nifti"} <= set(files)
     found = sitk.GetArrayFromImage(sitk.ReadImage(str(files["nifti"]))) > 0
     consensus = np.mean(masks, 0) >= 0.5
     assert dice(found, consensus) == pytest.approx(told["dice_consensus"], abs=0.01)
