@@ -22,6 +22,7 @@ from hounsfield.testing.packages import TinyModel, tiny_package
 from hounsfield.usecases.events import silent
 from hounsfield.usecases.job import Choices
 from hounsfield.usecases.sessions import Sessions
+from hounsfield.usecases.spots import Spot
 from hounsfield.usecases.stages import Loaded, infer_stage, segment_of
 from hounsfield.volume import Geometry, Volume, all_orientations
 from hounsfield.writing import Result, ResultFacts, ResultUids, write_seg
@@ -72,7 +73,9 @@ def check_road(geometry: Geometry, package: ModelPackage, sessions: Sessions, fo
     write_scan(geometry, folder / "scan")
     scan = read(folder / "scan")
     assert np.array_equal(truth(points(scan.geometry)), np.searchsorted(LEVELS, scan.array))
-    labelled = infer_stage(Loaded(scan, scan, None, (), 0.0), package, Choices(allow_unproven=True), sessions, silent)
+    labelled = infer_stage(
+        Loaded(scan, (Spot(scan),), (), 0.0), package, Choices(allow_unproven=True), sessions, silent
+    )
     segments = tuple(segment_of(spec) for spec in package.manifest.output.segments)
     from hounsfield.findings.measuring import measure_segments
 
