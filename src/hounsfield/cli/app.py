@@ -16,6 +16,7 @@ from hounsfield.cli import audit, dataset, jobs, models, package, routes, token
 from hounsfield.cli.demo import demo
 from hounsfield.cli.doctor import doctor
 from hounsfield.cli.evaluate import evaluate
+from hounsfield.cli.gate import gate
 from hounsfield.cli.import_model import import_model
 from hounsfield.cli.inspect import inspect
 from hounsfield.cli.plan import plan
@@ -51,7 +52,7 @@ def _root(
     """Options before the verb."""
 
 
-for _verb in (demo, inspect, plan, run, train, search, evaluate, serve, doctor):
+for _verb in (demo, inspect, plan, run, train, search, evaluate, gate, serve, doctor):
     app.command()(_verb)
 app.command(name="import")(import_model)
 app.add_typer(dataset.app, name="dataset")

@@ -117,8 +117,19 @@ def bootstrap_ratio(
         return Interval(value, math.nan, math.nan, cases, 1)
     if proportion and (not tops.any() or np.array_equal(tops, bottoms)):
         return Interval(value, *clopper_pearson(round(value * len(names)), len(names)), cases, len(names), "exact")
-    parts = [counts @ tops / (counts @ bottoms) for counts in _patient_counts(len(names), seed, draws)]
-    return _interval(value, np.concatenate(parts), cases, len(names))
+    return _interval(value, ratio_draws(tops, bottoms, seed, draws), cases, len(names))
+
+
+def ratio_draws(numerators: NDArray[Any], denominators: NDArray[Any], seed: int = 0, draws: int = DRAWS) -> Floats:
+    """Sum over sum in every draw of patients with replacement: (draws,) float64.
+
+    Parameters
+    ----------
+    numerators, denominators
+        (patients,) float64, one pair per patient; denominators positive.
+    """
+    counted = _patient_counts(len(numerators), seed, draws)
+    return np.concatenate([counts @ numerators / (counts @ denominators) for counts in counted])
 
 
 def bootstrap(statistic: Statistic, patients: Sequence[str], seed: int = 0, draws: int = 2000) -> Interval:

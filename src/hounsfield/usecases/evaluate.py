@@ -127,22 +127,22 @@ def evaluate(request: EvaluateRequest, on_event: OnEvent = silent) -> EvaluateRe
     package = open_package(request.model)
     labels = package.manifest.task in ("segmentation", "detection")
     other = None if request.against is None else open_package(request.against)
-    data = _part(request, labels, bool(package.manifest.input.channels))
-    _demand_strata(request, data)
-    _demand_empty(request.output)
+    data = part_of(request, labels, bool(package.manifest.input.channels))
+    demand_strata(request, data)
+    demand_empty(request.output)
     if package.manifest.task != "segmentation":
         return _scores(package, other, data, request, on_event)
     _demand_same_segments(package, other)
-    first = _read_all(package, request.choices, data, request, on_event)
+    first = read_all(package, request.choices, data, request, on_event)
     second = None
     if other is not None:
-        second = _read_all(other, request.against_choices or request.choices, data, request, on_event)
+        second = read_all(other, request.against_choices or request.choices, data, request, on_event)
     on_event(Note(f"summing up {len(first.cases)} cases"))
     summary = summarise(first.cases, _strata(request, first.cases), request.seed, request.minimum_patients)
     comparison = () if second is None else compare_models(first.cases, second.cases, request.seed)
     record = EvaluationRecord(
         model=first.model,
-        data=_data_facts(data, request),
+        data=data_facts(data, request),
         rules=request.rules,
         seed=request.seed,
         software_version=__version__,
@@ -159,7 +159,7 @@ def evaluate(request: EvaluateRequest, on_event: OnEvent = silent) -> EvaluateRe
 
 
 @dataclass(frozen=True)
-class _Read:
+class ReadCases:
     """One package over the whole data set."""
 
     model: EvaluatedModel
@@ -175,26 +175,27 @@ def _scores(
     """The evaluation of a package that answers something else than labels."""
     from hounsfield.usecases.evaluate_scores import evaluate_scores, files_of, why_no_evidence
 
-    record, cases = evaluate_scores(package, other, data, request, _data_facts(data, request), on_event)
+    record, cases = evaluate_scores(package, other, data, request, data_facts(data, request), on_event)
     files = files_of(record, cases)
     reason = why_no_evidence(record)
     if reason is None:
         files["evidence"] = (f"evidence-{record.model.precision}.json", score_evidence_bytes(record))
     else:
         on_event(Note(f"no evidence file was written: {reason}", "warn"))
-    with _whole_folder(request.output) as partial:
+    with whole_folder(request.output) as partial:
         for name, content in files.values():
-            (partial / name).write_bytes(content if isinstance(content, bytes) else _json(content))
+            (partial / name).write_bytes(content if isinstance(content, bytes) else json_bytes(content))
     return EvaluateResult(record, cases, {kind: request.output / name for kind, (name, _) in files.items()})
 
 
-def _part(request: EvaluateRequest, labels: bool, images: bool) -> Dataset:
+def part_of(request: EvaluateRequest, labels: bool, images: bool) -> Dataset:
+    """The cases of the part that was asked for, by default the split ``test`` where there are splits."""
     data = read_dataset(request.dataset, split_file=request.split_file, labels=labels, images=images)
     part = request.part or ("test" if any(data.splits) else "")
     return data.part(part) if part else data
 
 
-def _demand_strata(request: EvaluateRequest, data: Dataset) -> None:
+def demand_strata(request: EvaluateRequest, data: Dataset) -> None:
     """Refuse a column that neither the table nor a scan's header can have."""
     known = {name for case in data.cases for name in case.columns} | set(acquired(Acquisition()))
     for name in request.strata or ():
@@ -221,9 +222,10 @@ def _demand_same_segments(package: ModelPackage, other: ModelPackage | None) -> 
         )
 
 
-def _read_all(
+def read_all(
     package: ModelPackage, choices: Choices, data: Dataset, request: EvaluateRequest, on_event: OnEvent
-) -> _Read:
+) -> ReadCases:
+    """Score every case with one package at one precision; a case that fails is kept by name."""
     scorer = CaseScorer(package, replace(choices, allow_unproven=True), request.rules, request.worst)
     stage = f"{package.reference} {choices.precision}"
     try:
@@ -249,7 +251,7 @@ def _read_all(
         scorer.engine,
         graph_files(package, choices.precision),
     )
-    return _Read(model, tuple(scorer.cases), tuple(scorer.failed), scorer.worst, scorer.foreign)
+    return ReadCases(model, tuple(scorer.cases), tuple(scorer.failed), scorer.worst, scorer.foreign)
 
 
 def graph_files(package: ModelPackage, precision: str) -> dict[str, str]:
@@ -264,7 +266,8 @@ def graph_files(package: ModelPackage, precision: str) -> dict[str, str]:
     return {name: package.files[name] for name in sorted(used)}
 
 
-def _data_facts(data: Dataset, request: EvaluateRequest) -> EvaluatedOn:
+def data_facts(data: Dataset, request: EvaluateRequest) -> EvaluatedOn:
+    """What was evaluated on: name, digest, part and use of the data."""
     part = data.cases[0].split if len(data.splits) == 1 else ""
     return EvaluatedOn(
         name=data.path.stem,
@@ -289,7 +292,7 @@ def _effort(cases: Sequence[ScoredCase]) -> Effort:
     )
 
 
-def _notes(read: _Read) -> Iterator[str]:
+def _notes(read: ReadCases) -> Iterator[str]:
     for label, count in sorted(read.foreign.items()):
         where = f"label {label} is in the reference of {count} {'case' if count == 1 else 'cases'}"
         yield f"{where}, but the model does not answer it: it counts as background"
@@ -301,10 +304,13 @@ def _notes(read: _Read) -> Iterator[str]:
         yield f"{count} {'case' if count == 1 else 'cases'}: {warning}"
 
 
-def _write(record: EvaluationRecord, read: _Read, output: Path, on_event: OnEvent) -> EvaluateResult:
+def _write(record: EvaluationRecord, read: ReadCases, output: Path, on_event: OnEvent) -> EvaluateResult:
     files = {
-        "json": ("evaluation.json", _json(record.as_dict())),
-        "cases": ("cases.json", _json({"data_digest": record.data.digest, "cases": [_case(c) for c in read.cases]})),
+        "json": ("evaluation.json", json_bytes(record.as_dict())),
+        "cases": (
+            "cases.json",
+            json_bytes({"data_digest": record.data.digest, "cases": [_case(c) for c in read.cases]}),
+        ),
         "report": ("report.html", render(record, read.cases, read.worst).encode("utf-8")),
     }
     reason = _why_no_evidence(record)
@@ -312,7 +318,7 @@ def _write(record: EvaluationRecord, read: _Read, output: Path, on_event: OnEven
         files["evidence"] = (f"evidence-{record.model.precision}.json", evidence_bytes(record))
     else:
         on_event(Note(f"no evidence file was written: {reason}", "warn"))
-    with _whole_folder(output) as partial:
+    with whole_folder(output) as partial:
         for name, data in files.values():
             (partial / name).write_bytes(data)
     return EvaluateResult(record, read.cases, {kind: output / name for kind, (name, _) in files.items()})
@@ -358,17 +364,19 @@ def _finite(value: float) -> float | None:
     return finite(value)
 
 
-def _json(data: object) -> bytes:
+def json_bytes(data: object) -> bytes:
+    """Readable strict JSON."""
     return (json.dumps(data, indent=1, allow_nan=False) + "\n").encode("utf-8")
 
 
-def _demand_empty(output: Path) -> None:
+def demand_empty(output: Path) -> None:
+    """Refuse a folder that holds something already."""
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise OutputExists("the output folder is not empty", "choose another folder", output)
 
 
 @contextmanager
-def _whole_folder(output: Path) -> Iterator[Path]:
+def whole_folder(output: Path) -> Iterator[Path]:
     """A folder that gets its name only when everything in it was written."""
     output = output.absolute()
     partial = output.parent / f".partial-{output.name}-{secrets.token_hex(4)}"
