@@ -199,7 +199,7 @@ def _read(
     if found.model.ran_precision != precision:
         raise EngineUnavailable(
             f"{precision} was asked for, {found.model.ran_precision} ran: the gate would judge another arithmetic",
-            "run the gate on a machine and engine that compute in that precision",
+            "choose a machine and engine that compute in that precision (int8: --engine onnxruntime)",
         )
     return found
 
