@@ -82,7 +82,11 @@ def _print_model(result: ShowResult) -> None:
         "licence": f"weights {manifest.licence.weights}; data {manifest.licence.data}",
         "channels": ", ".join(f"{channel.name} ({channel.modality})" for channel in manifest.input.channels),
         "grid": f"{manifest.input.orientation}, "
-        + ("the scan's own spacing" if spacing is None else f"spacing {' x '.join(f'{s:g}' if s else 'own' for s in spacing)} mm"),
+        + (
+            "the scan's own spacing"
+            if spacing is None
+            else f"spacing {' x '.join(f'{s:g}' if s else 'own' for s in spacing)} mm"
+        ),
         "window": f"{' x '.join(map(str, window.shape))} voxels, overlap {window.overlap:g}",
         "segments": ", ".join(f"{segment.number} {segment.label}" for segment in manifest.output.segments),
         "size": f"{row.size_bytes / 1e6:.1f} MB",
