@@ -134,42 +134,31 @@ class NnUNet(nn.Module):
         return answer
 
 
-def nnunet_plain(
+def nnunet(
+    residual: bool,
     channels_in: int,
     channels_out: int,
     filters: list[int],
     kernels: list[list[int]],
     strides: list[list[int]],
-    convolutions: list[int],
     decoder_convolutions: list[int],
+    convolutions: list[int] | None = None,
+    units: list[int] | None = None,
     members: int = 1,
     mirror: list[int] | None = None,
     bias: bool = True,
     epsilon: float = 1e-5,
     slope: float = 0.01,
 ) -> nn.Module:
-    """nnU-Net's PlainConvUNet; lists hold one entry per level, kernels and strides as (k, j, i)."""
-    shape = (filters, kernels, strides, convolutions, decoder_convolutions)
-    return _network((channels_in, channels_out), *shape, False, members, mirror, How(bias, epsilon, slope))
+    """nnU-Net's PlainConvUNet, or its ResidualEncoderUNet; lists hold one entry per level, triples are (k, j, i).
 
-
-def nnunet_residual(
-    channels_in: int,
-    channels_out: int,
-    filters: list[int],
-    kernels: list[list[int]],
-    strides: list[list[int]],
-    units: list[int],
-    decoder_convolutions: list[int],
-    members: int = 1,
-    mirror: list[int] | None = None,
-    bias: bool = True,
-    epsilon: float = 1e-5,
-    slope: float = 0.01,
-) -> nn.Module:
-    """nnU-Net's ResidualEncoderUNet; ``units`` are the residual units per level."""
-    shape = (filters, kernels, strides, units, decoder_convolutions)
-    return _network((channels_in, channels_out), *shape, True, members, mirror, How(bias, epsilon, slope))
+    ``convolutions`` per level belong to the plain one, residual ``units`` per level to the other.
+    """
+    given, wanted, other = (units, "units", convolutions) if residual else (convolutions, "convolutions", units)
+    if given is None or other is not None:
+        raise TypeError(f"this network is described by {wanted}")
+    shape = (filters, kernels, strides, given, decoder_convolutions)
+    return _network((channels_in, channels_out), *shape, residual, members, mirror, How(bias, epsilon, slope))
 
 
 def _network(

@@ -6,6 +6,7 @@ import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from torch import nn
@@ -16,7 +17,7 @@ from hounsfield.architectures.fusion import fusion
 from hounsfield.architectures.hippodeep import hippodeep
 from hounsfield.architectures.meshnet import meshnet
 from hounsfield.architectures.monai_networks import monai_unet, segresnet
-from hounsfield.architectures.nnunet import nnunet_plain, nnunet_residual
+from hounsfield.architectures.nnunet import nnunet
 from hounsfield.architectures.nodule_detector import nodule_detector
 from hounsfield.architectures.plain_unet import plain_unet
 from hounsfield.architectures.residual_unet import attention_unet, residual_encoder_unet
@@ -66,8 +67,8 @@ _LIST: dict[str, Architecture] = {
     "hippodeep": Architecture(hippodeep, "voxels", fixed_window=True),
     "meshnet": Architecture(meshnet, "voxels"),
     "monai-unet": Architecture(monai_unet, "voxels"),
-    "nnunet-plain": Architecture(nnunet_plain, "voxels", blocks=_NNUNET),
-    "nnunet-residual": Architecture(nnunet_residual, "voxels", blocks=_NNUNET),
+    "nnunet-plain": Architecture(partial(nnunet, False), "voxels", blocks=_NNUNET),
+    "nnunet-residual": Architecture(partial(nnunet, True), "voxels", blocks=_NNUNET),
     "nodule-detector": Architecture(nodule_detector, "peaks", blocks=_OWN),
     "plain-unet": Architecture(plain_unet, "voxels", blocks=_DYNAMIC_UNET),
     "residual-encoder-unet": Architecture(residual_encoder_unet, "voxels", blocks=_OWN),

@@ -75,50 +75,56 @@ class Effort:
     peak_mib: float | None
 
 
-@dataclass(frozen=True)
-class EvaluationRecord:
-    """All of one evaluation except the single cases."""
+@dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """What every evaluation says, whatever the package answers; the single cases are left out."""
 
     model: EvaluatedModel
     data: EvaluatedOn
-    rules: ScoringRules
     seed: int
     software_version: str
     created: str
-    summary: SegmentationSummary
     failed: tuple[FailedCase, ...]
     effort: Effort
     notes: tuple[str, ...] = ()
     compared_with: EvaluatedModel | None = None
-    comparison: tuple[ComparedRow, ...] = ()
     compared_failed: tuple[FailedCase, ...] = ()
 
-    def as_dict(self) -> dict[str, Any]:
-        """Everything as data for JSON, failed cases by name included."""
+    def facts(self, compared: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """These facts as data for JSON, failed cases by name included; ``compared`` are the rows of the comparison."""
+        comparison = None
+        if self.compared_with is not None:
+            failed = [asdict(one) for one in self.compared_failed]
+            comparison = {"with": asdict(self.compared_with), "rows": list(compared), "failed": failed}
         return {
             "model": asdict(self.model),
             "data": asdict(self.data),
-            "rules": rules_as_dict(self.rules),
             "seed": self.seed,
             "software_version": self.software_version,
             "code_sha256": code_sha256(),
             "created": self.created,
-            "summary": self.summary.as_dict(),
             "failed": [asdict(one) for one in self.failed],
             "effort": asdict(self.effort),
             "notes": list(self.notes),
-            "comparison": self._comparison(),
+            "comparison": comparison,
         }
 
-    def _comparison(self) -> dict[str, Any] | None:
-        if self.compared_with is None:
-            return None
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRecord(Evaluated):
+    """All of one evaluation of a package that answers labels."""
+
+    rules: ScoringRules
+    summary: SegmentationSummary
+    comparison: tuple[ComparedRow, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as data for JSON."""
         rows = [
             {"segment": s.number, "metric": kind.name, "cases": cases, **found.as_dict(), "p_value_holm": adjusted}
             for s, kind, cases, found, adjusted in self.comparison
         ]
-        failed = [asdict(one) for one in self.compared_failed]
-        return {"with": asdict(self.compared_with), "rows": rows, "failed": failed}
+        return {**self.facts(rows), "rules": rules_as_dict(self.rules), "summary": self.summary.as_dict()}
 
 
 def rules_as_dict(rules: ScoringRules) -> dict[str, Any]:
@@ -146,9 +152,7 @@ def code_sha256() -> str:
 
 
 def evidence_bytes(record: EvaluationRecord) -> bytes:
-    """The evidence file of a record: canonical JSON, read back before it is handed out.
-
-    It holds no case or patient names: failed cases are counted by kind of error.
+    """The evidence file of a record; see :func:`evidence_table`.
 
     Raises
     ------
@@ -161,12 +165,29 @@ def evidence_bytes(record: EvaluationRecord) -> bytes:
             "evidence needs at least two patients, since its intervals are over patients",
             "evaluate more patients, or leave --evidence out",
         )
-    details = record.as_dict()
-    failed = details.pop("failed")
-    details["failed_by_error"] = dict(Counter(one["error"] for one in failed))
+    scores = [score for score in _scores(record.summary, record.rules) if score is not None]
+    return evidence_table(record, record.as_dict(), record.summary.cases, scores)
+
+
+def evidence_table(
+    record: Evaluated, details: Mapping[str, Any], cases: int, scores: Sequence[Mapping[str, Any]]
+) -> bytes:
+    """Canonical JSON of an evidence file, read back before it is handed out.
+
+    It holds no case or patient names: failed cases are counted by kind of error.
+
+    Parameters
+    ----------
+    details
+        The record as data.
+    cases
+        How many were read.
+    scores
+        Rows as of :func:`score_of`.
+    """
+    details = _counted(details)
     if details["comparison"] is not None:
-        others = details["comparison"].pop("failed")
-        details["comparison"]["failed_by_error"] = dict(Counter(one["error"] for one in others))
+        details["comparison"] = _counted(details["comparison"])
     table = {
         "format": 1,
         "precision": record.model.precision,
@@ -175,10 +196,10 @@ def evidence_bytes(record: EvaluationRecord) -> bytes:
         "data": {
             "name": record.data.name[:200],
             "digest": record.data.digest,
-            "cases": record.summary.cases,
+            "cases": cases,
             "use": record.data.use,
         },
-        "scores": [score for score in _scores(record.summary, record.rules) if score is not None],
+        "scores": list(scores),
         "cost": {
             "machine": record.effort.machine[:200],
             "seconds_per_case": max(record.effort.seconds_per_case, 1e-6),
@@ -189,6 +210,12 @@ def evidence_bytes(record: EvaluationRecord) -> bytes:
     data = evidence_json(Evidence.model_validate(table))
     parse_evidence(data, Path("evidence.json"))
     return data
+
+
+def _counted(table: Mapping[str, Any]) -> dict[str, Any]:
+    """The table with its failed cases counted by kind of error instead of named."""
+    kept = {name: value for name, value in table.items() if name != "failed"}
+    return {**kept, "failed_by_error": dict(Counter(one["error"] for one in table["failed"]))}
 
 
 def _scores(summary: SegmentationSummary, rules: ScoringRules) -> Iterator[dict[str, Any] | None]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 from hounsfield.errors import InputError
@@ -14,16 +12,7 @@ from hounsfield.evaluation.class_summary import ClassSummary
 from hounsfield.evaluation.comparison import Comparison
 from hounsfield.evaluation.detection_summary import DetectionSummary
 from hounsfield.evaluation.quantities import QuantitySummary
-from hounsfield.evaluation.record import (
-    Effort,
-    EvaluatedModel,
-    EvaluatedOn,
-    FailedCase,
-    class_scores,
-    code_sha256,
-    score_of,
-)
-from hounsfield.packages import Evidence, evidence_json, parse_evidence
+from hounsfield.evaluation.record import Evaluated, class_scores, evidence_table, score_of
 
 
 @dataclass(frozen=True)
@@ -86,9 +75,9 @@ class ComparedScore:
         return {**facts, **self.comparison.as_dict(), "p_value_holm": self.p_value_holm}
 
 
-@dataclass(frozen=True)
-class ScoreRecord:
-    """All of one evaluation except the single cases.
+@dataclass(frozen=True, kw_only=True)
+class ScoreRecord(Evaluated):
+    """All of one evaluation of a package that answers scores or numbers.
 
     Parameters
     ----------
@@ -97,47 +86,21 @@ class ScoreRecord:
         when the part is a validation part, and prove nothing on the data they come from.
     """
 
-    model: EvaluatedModel
-    data: EvaluatedOn
-    seed: int
-    software_version: str
-    created: str
     summary: ScoreSummary
-    failed: tuple[FailedCase, ...]
-    effort: Effort
-    notes: tuple[str, ...] = ()
     proposed: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    compared_with: EvaluatedModel | None = None
     comparison: tuple[ComparedScore, ...] = ()
-    compared_failed: tuple[FailedCase, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything as data for JSON, failed cases by name included."""
-        compared = None
-        if self.compared_with is not None:
-            compared = {
-                "with": asdict(self.compared_with),
-                "rows": [row.as_dict() for row in self.comparison],
-                "failed": [asdict(one) for one in self.compared_failed],
-            }
+        """Everything as data for JSON."""
         return {
-            "model": asdict(self.model),
-            "data": asdict(self.data),
-            "seed": self.seed,
-            "software_version": self.software_version,
-            "code_sha256": code_sha256(),
-            "created": self.created,
+            **self.facts([row.as_dict() for row in self.comparison]),
             "summary": self.summary.as_dict(),
-            "failed": [asdict(one) for one in self.failed],
-            "effort": asdict(self.effort),
-            "notes": list(self.notes),
             "proposed_operating_points": {name: dict(points) for name, points in self.proposed.items()},
-            "comparison": compared,
         }
 
 
 def score_evidence_bytes(record: ScoreRecord) -> bytes:
-    """The evidence file of a record: canonical JSON, read back before it is handed out; it names no case.
+    """The evidence file of a record; see :func:`hounsfield.evaluation.record.evidence_table`.
 
     Raises
     ------
@@ -149,33 +112,7 @@ def score_evidence_bytes(record: ScoreRecord) -> bytes:
         raise InputError(
             "evidence needs figures with intervals over at least two patients", "evaluate more patients of both kinds"
         )
-    details = record.as_dict()
-    details["failed_by_error"] = dict(Counter(one["error"] for one in details.pop("failed")))
-    if details["comparison"] is not None:
-        others = details["comparison"].pop("failed")
-        details["comparison"]["failed_by_error"] = dict(Counter(one["error"] for one in others))
-    table = {
-        "format": 1,
-        "precision": record.model.precision,
-        "graph_sha256": dict(record.model.graph_sha256),
-        "engine": f"{record.model.engine}, ran {record.model.ran_precision}",
-        "data": {
-            "name": record.data.name[:200],
-            "digest": record.data.digest,
-            "cases": record.summary.cases,
-            "use": record.data.use,
-        },
-        "scores": scores,
-        "cost": {
-            "machine": record.effort.machine[:200],
-            "seconds_per_case": max(record.effort.seconds_per_case, 1e-6),
-            **({} if record.effort.peak_mib is None else {"peak_mib": record.effort.peak_mib}),
-        },
-        "details": details,
-    }
-    data = evidence_json(Evidence.model_validate(table))
-    parse_evidence(data, Path("evidence.json"))
-    return data
+    return evidence_table(record, record.as_dict(), record.summary.cases, scores)
 
 
 def _scores(summary: ScoreSummary) -> Iterator[dict[str, Any]]:

@@ -7,37 +7,35 @@ import difflib
 import json
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from hounsfield.errors import InputError, NothingToRead, OutputError, OutputExists
+from hounsfield.errors import InputError, OutputError, OutputExists
 from hounsfield.evaluation.dataset import Dataset, content_digest, read_dataset
 from hounsfield.evaluation.record import (
-    Effort,
     EvaluatedModel,
     EvaluatedOn,
     EvaluationRecord,
     FailedCase,
     Use,
     evidence_bytes,
-    median,
 )
 from hounsfield.evaluation.report import WorstCase, render
 from hounsfield.evaluation.score_record import AnsweredCase, ScoreRecord, score_evidence_bytes
 from hounsfield.evaluation.scoring import ScoringRules
 from hounsfield.evaluation.strata import MINIMUM_PATIENTS
 from hounsfield.evaluation.summary import METRICS, ScoredCase, compare_models, summarise
-from hounsfield.packages import ModelPackage, Precision, open_package
+from hounsfield.packages import ModelPackage, open_package
 from hounsfield.usecases.case_scoring import CaseScorer, acquired
-from hounsfield.usecases.events import Note, OnEvent, Progress, silent
+from hounsfield.usecases.events import Note, OnEvent, silent
 from hounsfield.usecases.job import Choices
+from hounsfield.usecases.over_cases import effort_of, over_cases, strata_of, warnings_of
 from hounsfield.version import __version__
 from hounsfield.volume import Acquisition
 
-STRATA = ("sex", "age_years", "manufacturer", "site")
 _USES: Mapping[str, Use] = {"test": "test", "validation": "validation", "val": "validation", "valid": "validation"}
 
 
@@ -138,7 +136,7 @@ def evaluate(request: EvaluateRequest, on_event: OnEvent = silent) -> EvaluateRe
     if other is not None:
         second = read_all(other, request.against_choices or request.choices, data, request, on_event)
     on_event(Note(f"summing up {len(first.cases)} cases"))
-    summary = summarise(first.cases, _strata(request, first.cases), request.seed, request.minimum_patients)
+    summary = summarise(first.cases, strata_of(first.cases, request.strata), request.seed, request.minimum_patients)
     comparison = () if second is None else compare_models(first.cases, second.cases, request.seed)
     record = EvaluationRecord(
         model=first.model,
@@ -149,7 +147,7 @@ def evaluate(request: EvaluateRequest, on_event: OnEvent = silent) -> EvaluateRe
         created=dt.datetime.now().astimezone().isoformat(timespec="seconds"),
         summary=summary,
         failed=first.failed,
-        effort=_effort(first.cases),
+        effort=effort_of(first.cases),
         notes=tuple(_notes(first)),
         compared_with=None if second is None else second.model,
         comparison=comparison,
@@ -205,12 +203,6 @@ def demand_strata(request: EvaluateRequest, data: Dataset) -> None:
             raise InputError(f"the table has no column {name!r} to split by", hint, data.path)
 
 
-def _strata(request: EvaluateRequest, cases: Sequence[ScoredCase]) -> tuple[str, ...]:
-    if request.strata is not None:
-        return request.strata
-    return tuple(name for name in STRATA if any(case.columns.get(name) for case in cases))
-
-
 def _demand_same_segments(package: ModelPackage, other: ModelPackage | None) -> None:
     def names(one: ModelPackage) -> list[tuple[int, str, bool]]:
         return [(spec.number, spec.type.value, spec.lesion) for spec in one.manifest.output.segments]
@@ -227,43 +219,8 @@ def read_all(
 ) -> ReadCases:
     """Score every case with one package at one precision; a case that fails is kept by name."""
     scorer = CaseScorer(package, replace(choices, allow_unproven=True), request.rules, request.worst)
-    stage = f"{package.reference} {choices.precision}"
-    try:
-        for number, case in enumerate(data.cases):
-            on_event(Progress(stage, number, len(data.cases)))
-            scorer.add(case, on_event)
-        on_event(Progress(stage, len(data.cases), len(data.cases)))
-    finally:
-        scorer.close()
-    if not scorer.cases:
-        first = scorer.failed[0]
-        raise NothingToRead(
-            f"none of the {len(data.cases)} cases gave a score; {first.case_id}: {first.message}",
-            "correct the data set, or choose the package that fits it",
-            data.path,
-        )
-    model = EvaluatedModel(
-        package.reference,
-        package.manifest.title,
-        package.digest,
-        choices.precision,
-        scorer.ran_precision,
-        scorer.engine,
-        graph_files(package, choices.precision),
-    )
+    model = over_cases(scorer, package, choices, data, on_event)
     return ReadCases(model, tuple(scorer.cases), tuple(scorer.failed), scorer.worst, scorer.foreign)
-
-
-def graph_files(package: ModelPackage, precision: str) -> dict[str, str]:
-    """sha256 by path of the files of the graphs that run at a precision (bf16 may run the fp32 graphs)."""
-    from hounsfield.packages.onnx_file import check_graph
-
-    used: set[str] = set()
-    steps: list[str | None] = [step.name for step in package.manifest.steps]
-    for step in steps or [None]:
-        spec = package.graph(cast(Precision, precision), step)
-        used |= {spec.file, *check_graph(package.root, spec, package.manifest, package.files)}
-    return {name: package.files[name] for name in sorted(used)}
 
 
 def data_facts(data: Dataset, request: EvaluateRequest) -> EvaluatedOn:
@@ -279,29 +236,11 @@ def data_facts(data: Dataset, request: EvaluateRequest) -> EvaluatedOn:
     )
 
 
-def _effort(cases: Sequence[ScoredCase]) -> Effort:
-    import resource
-
-    from hounsfield.planning.machine import read_machine
-
-    machine = read_machine()
-    return Effort(
-        machine=f"{machine.cpu_model}, {machine.cores} threads",
-        seconds_per_case=median([case.seconds for case in cases]),
-        peak_mib=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
-    )
-
-
 def _notes(read: ReadCases) -> Iterator[str]:
     for label, count in sorted(read.foreign.items()):
         where = f"label {label} is in the reference of {count} {'case' if count == 1 else 'cases'}"
         yield f"{where}, but the model does not answer it: it counts as background"
-    seen: dict[str, int] = {}
-    for case in read.cases:
-        for warning in case.warnings:
-            seen[warning] = seen.get(warning, 0) + 1
-    for warning, count in sorted(seen.items(), key=lambda item: -item[1])[:10]:
-        yield f"{count} {'case' if count == 1 else 'cases'}: {warning}"
+    yield from warnings_of(read.cases)
 
 
 def _write(record: EvaluationRecord, read: ReadCases, output: Path, on_event: OnEvent) -> EvaluateResult:

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from hounsfield.errors import InputError, NothingToRead, SettingsError
+from hounsfield.errors import InputError, SettingsError
 from hounsfield.evaluation.class_summary import ClassCases, summarise_class
 from hounsfield.evaluation.classification import threshold_for_sensitivity, threshold_youden
 from hounsfield.evaluation.comparison import Comparison, compare_auc, compare_paired, holm
 from hounsfield.evaluation.dataset import Dataset
 from hounsfield.evaluation.detection_summary import DetectedCase, DetectionSummary, summarise_detections
-from hounsfield.evaluation.record import Effort, EvaluatedModel, EvaluatedOn, FailedCase, median
+from hounsfield.evaluation.record import EvaluatedModel, EvaluatedOn, FailedCase
 from hounsfield.evaluation.score_record import (
     AnsweredCase,
     ComparedScore,
@@ -24,8 +24,9 @@ from hounsfield.evaluation.score_record import (
 from hounsfield.evaluation.score_report import render_scores
 from hounsfield.evaluation.strata import age_band
 from hounsfield.packages import ModelPackage
-from hounsfield.usecases.events import OnEvent, Progress
+from hounsfield.usecases.events import OnEvent
 from hounsfield.usecases.job import Choices
+from hounsfield.usecases.over_cases import effort_of, over_cases, strata_of, warnings_of
 from hounsfield.usecases.score_scoring import ScoreScorer, known_classes
 from hounsfield.version import __version__
 
@@ -68,7 +69,7 @@ def evaluate_scores(
     second = None
     if other is not None:
         second = _answer_all(other, request.against_choices or request.choices, data, request, on_event)
-    strata = request.strata if request.strata is not None else _strata(first.cases)
+    strata = strata_of(first.cases, request.strata)
     summary = summarise_scores(package, first.cases, strata, request.seed, request.minimum_patients)
     if package.manifest.output.boxes:
         summary = replace(summary, detections=_detections(package, first, data, request.seed))
@@ -80,8 +81,8 @@ def evaluate_scores(
         created=dt.datetime.now().astimezone().isoformat(timespec="seconds"),
         summary=summary,
         failed=first.failed,
-        effort=effort(first.cases),
-        notes=tuple(_notes(first.cases)),
+        effort=effort_of(first.cases),
+        notes=tuple(warnings_of(first.cases)),
         proposed=_proposed(package, first.cases),
         compared_with=None if second is None else second.model,
         comparison=() if second is None else _compare(package, first.cases, second.cases, request.seed),
@@ -158,34 +159,9 @@ def why_no_evidence(record: ScoreRecord) -> str | None:
 def _answer_all(
     package: ModelPackage, choices: Choices, data: Dataset, request: EvaluateRequest, on_event: OnEvent
 ) -> _Answers:
-    from hounsfield.usecases.evaluate import graph_files
-
     known = known_classes(data, package, request.target) if package.manifest.output.classes else {}
     scorer = ScoreScorer(package, replace(choices, allow_unproven=True), known)
-    stage = f"{package.reference} {choices.precision}"
-    try:
-        for number, case in enumerate(data.cases):
-            on_event(Progress(stage, number, len(data.cases)))
-            scorer.add(case, on_event)
-        on_event(Progress(stage, len(data.cases), len(data.cases)))
-    finally:
-        scorer.close()
-    if not scorer.cases:
-        first = scorer.failed[0]
-        raise NothingToRead(
-            f"none of the {len(data.cases)} cases gave an answer; {first.case_id}: {first.message}",
-            "correct the data set, or choose the package that fits it",
-            data.path,
-        )
-    model = EvaluatedModel(
-        package.reference,
-        package.manifest.title,
-        package.digest,
-        choices.precision,
-        scorer.ran_precision,
-        scorer.engine,
-        graph_files(package, choices.precision),
-    )
+    model = over_cases(scorer, package, choices, data, on_event)
     return _Answers(model, tuple(scorer.cases), tuple(scorer.failed), tuple(scorer.detections))
 
 
@@ -200,12 +176,6 @@ def _demand_same_answers(package: ModelPackage, other: ModelPackage | None) -> N
         )
 
 
-def _strata(cases: Sequence[AnsweredCase]) -> tuple[str, ...]:
-    from hounsfield.usecases.evaluate import STRATA
-
-    return tuple(name for name in STRATA if any(case.columns.get(name) for case in cases))
-
-
 def _group(case: AnsweredCase, column: str) -> str:
     cell = case.columns.get(column, "")
     if column != "age_years":
@@ -214,15 +184,6 @@ def _group(case: AnsweredCase, column: str) -> str:
         return age_band(float(cell))
     except ValueError:
         return age_band(None)
-
-
-def _notes(cases: Sequence[AnsweredCase]) -> list[str]:
-    seen: dict[str, int] = {}
-    for case in cases:
-        for warning in case.warnings:
-            seen[warning] = seen.get(warning, 0) + 1
-    most = sorted(seen.items(), key=lambda item: -item[1])[:10]
-    return [f"{count} {'case' if count == 1 else 'cases'}: {warning}" for warning, count in most]
 
 
 def _proposed(package: ModelPackage, cases: Sequence[AnsweredCase]) -> dict[str, dict[str, float]]:
@@ -255,17 +216,3 @@ def _compare(
         rows.append((spec.label, "Brier score", compare_paired(gaps[0], gaps[1], patients, seed)))
     adjusted = holm([row[2].p_value for row in rows])
     return tuple(ComparedScore(*row[:2], len(pairs), row[2], p) for row, p in zip(rows, adjusted, strict=True))
-
-
-def effort(cases: Sequence[AnsweredCase]) -> Effort:
-    """Seconds per case, the highest resident memory of this process, and the machine."""
-    import resource
-
-    from hounsfield.planning.machine import read_machine
-
-    machine = read_machine()
-    return Effort(
-        machine=f"{machine.cpu_model}, {machine.cores} threads",
-        seconds_per_case=median([case.seconds for case in cases]),
-        peak_mib=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
-    )

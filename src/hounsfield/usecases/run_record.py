@@ -95,6 +95,7 @@ def run_record(package: ModelPackage, request: RunRequest) -> RunResult:
         intended_use=" ".join(manifest.intended_use.split()),
         attribution=manifest.licence.attribution,
         engine=answer.ran.engine,
+        precision=answer.ran.precision,
         software_version=__version__,
         run_uid=f"2.25.{uuid.uuid4().int}",
         finished=dt.datetime.now().astimezone(),

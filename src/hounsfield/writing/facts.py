@@ -17,9 +17,9 @@ DEVICE_MODEL: Final = "hounsfield"
 RESEARCH_USE: Final = "Research use only - not for diagnostic use"
 
 
-@dataclass(frozen=True)
-class ResultFacts:
-    """How a result came to be.
+@dataclass(frozen=True, kw_only=True)
+class RunFacts:
+    """What every result says of the package and the run, whatever was read.
 
     Parameters
     ----------
@@ -36,23 +36,14 @@ class ResultFacts:
     run_uid
         The run's UID; every result UID follows from it, so writing or sending again never
         makes a new one.
-    started, finished
+    finished
         With a time zone.
-    family
-        Algorithm family (CID 7162).
-    plan, figures
-        Plain data: the plan that ran, and seconds, bytes and rates that were measured, units
-        in the names.
     warnings
         In plain words, such as breaches of the package's domain.
-    limits
-        What the model card says about where the model is weak.
     attribution
         Licences and credits of weights and data.
     unproven
         True when the package brings no evidence for this precision.
-    complete
-        False when part of what was asked could not be done.
     """
 
     package_id: str
@@ -63,16 +54,37 @@ class ResultFacts:
     engine: str
     software_version: str
     run_uid: str
-    started: datetime
     finished: datetime
-    family: CodedConcept = ARTIFICIAL_INTELLIGENCE
-    plan: Mapping[str, Any] = field(default_factory=dict)
-    figures: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
-    limits: tuple[str, ...] = ()
     intended_use: str = ""
     attribution: str = ""
     unproven: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultFacts(RunFacts):
+    """How the result of a scan came to be.
+
+    Parameters
+    ----------
+    started
+        With a time zone.
+    family
+        Algorithm family (CID 7162).
+    plan, figures
+        Plain data: the plan that ran, and seconds, bytes and rates that were measured, units
+        in the names.
+    limits
+        What the model card says about where the model is weak.
+    complete
+        False when part of what was asked could not be done.
+    """
+
+    started: datetime
+    family: CodedConcept = ARTIFICIAL_INTELLIGENCE
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    limits: tuple[str, ...] = ()
     complete: bool = True
 
     @property

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from hounsfield.findings import ClassScore, CodedConcept, Finding, Segment
 from hounsfield.volume import Geometry
-from hounsfield.writing.facts import RESEARCH_USE, Result
+from hounsfield.writing.facts import RESEARCH_USE, Result, RunFacts
 from hounsfield.writing.files import Written, same, write_checked
 
 FORMAT: Final = "hounsfield-findings"
@@ -53,27 +53,39 @@ def as_data(result: Result) -> dict[str, Any]:
         "segments": [_segment(segment) for segment in result.findings.segments],
         "findings": [_finding(finding) for finding in result.findings.findings],
         "class_scores": [class_score_data(score) for score in result.findings.class_scores],
-        "package": {
-            "id": facts.package_id,
-            "version": facts.package_version,
-            "title": facts.package_title,
-            "sha256": facts.package_digest,
-            "attribution": facts.attribution,
-        },
+        "package": package_data(facts),
         "run": {
-            "uid": facts.run_uid,
-            "software": {"name": "hounsfield", "version": facts.software_version},
-            "engine": facts.engine,
-            "precision": facts.precision,
-            "unproven": facts.unproven,
+            **run_data(facts),
             "started": facts.started.isoformat(),
-            "finished": facts.finished.isoformat(),
             "plan": dict(facts.plan),
             "figures": dict(facts.figures),
         },
         "geometry": _geometry(result.labels.geometry),
         "source": _source(result),
         "result_uids": vars(result.uids),
+    }
+
+
+def package_data(facts: RunFacts) -> dict[str, str]:
+    """The package as data for JSON."""
+    return {
+        "id": facts.package_id,
+        "version": facts.package_version,
+        "title": facts.package_title,
+        "sha256": facts.package_digest,
+        "attribution": facts.attribution,
+    }
+
+
+def run_data(facts: RunFacts) -> dict[str, Any]:
+    """What ran and when it ended, as data for JSON."""
+    return {
+        "uid": facts.run_uid,
+        "software": {"name": "hounsfield", "version": facts.software_version},
+        "engine": facts.engine,
+        "precision": facts.precision,
+        "unproven": facts.unproven,
+        "finished": facts.finished.isoformat(),
     }
 
 

@@ -5,36 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from hounsfield.findings import ClassScore, Findings
-from hounsfield.writing.facts import RESEARCH_USE
+from hounsfield.writing.facts import RESEARCH_USE, RunFacts
 from hounsfield.writing.files import same, write_checked
-from hounsfield.writing.json_file import FORMAT, FORMAT_VERSION, class_score_data
+from hounsfield.writing.json_file import FORMAT, FORMAT_VERSION, class_score_data, package_data, run_data
 from hounsfield.writing.report_style import CSS
 from hounsfield.writing.report_tables import score_table
 
 
-@dataclass(frozen=True)
-class RecordFacts:
+@dataclass(frozen=True, kw_only=True)
+class RecordFacts(RunFacts):
     """How the answer came to be, and the record that was read (``None`` where a value is missing)."""
 
-    package_id: str
-    package_version: str
-    package_title: str
-    package_digest: str
-    intended_use: str
-    attribution: str
-    engine: str
-    software_version: str
-    run_uid: str
-    finished: datetime
     seconds: float
-    unproven: bool
-    warnings: tuple[str, ...]
     columns: tuple[tuple[str, str, str], ...]
     values: tuple[float | None, ...]
 
@@ -71,22 +58,8 @@ def _data(facts: RecordFacts, scores: Sequence[ClassScore]) -> dict[str, Any]:
         "segments": [],
         "findings": [],
         "class_scores": [class_score_data(score) for score in scores],
-        "package": {
-            "id": facts.package_id,
-            "version": facts.package_version,
-            "title": facts.package_title,
-            "sha256": facts.package_digest,
-            "attribution": facts.attribution,
-        },
-        "run": {
-            "uid": facts.run_uid,
-            "software": {"name": "hounsfield", "version": facts.software_version},
-            "engine": facts.engine,
-            "precision": "fp32",
-            "unproven": facts.unproven,
-            "finished": facts.finished.isoformat(),
-            "figures": {"seconds": facts.seconds},
-        },
+        "package": package_data(facts),
+        "run": {**run_data(facts), "figures": {"seconds": facts.seconds}},
     }
 
 
