@@ -20,10 +20,12 @@ from hounsfield.packages import ModelPackage
 from hounsfield.reading import read
 from hounsfield.testing.packages import TinyModel, tiny_package
 from hounsfield.usecases.events import silent
+from hounsfield.usecases.inferring import infer_stage
 from hounsfield.usecases.job import Choices
 from hounsfield.usecases.sessions import Sessions
 from hounsfield.usecases.spots import Spot
-from hounsfield.usecases.stages import Loaded, infer_stage, segment_of
+from hounsfield.usecases.stages import Loaded
+from hounsfield.usecases.storing import segment_of
 from hounsfield.volume import Geometry, Volume, all_orientations
 from hounsfield.writing import Result, ResultFacts, ResultUids, write_seg
 from hounsfield.writing.series import SeriesIdentity, write_mr_series

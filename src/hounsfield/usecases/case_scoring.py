@@ -25,10 +25,12 @@ from hounsfield.evaluation.summary import ScoredCase
 from hounsfield.packages import ModelPackage
 from hounsfield.reading import read, scan
 from hounsfield.usecases.events import Note, OnEvent, silent
+from hounsfield.usecases.inferring import infer_stage
 from hounsfield.usecases.job import Choices
+from hounsfield.usecases.loading import load_stage
 from hounsfield.usecases.points import MIDDLE, read_points
 from hounsfield.usecases.sessions import Sessions
-from hounsfield.usecases.stages import Labelled, Loaded, infer_stage, load_stage
+from hounsfield.usecases.stages import Labelled, Loaded
 from hounsfield.volume import Acquisition, LabelMap
 
 

@@ -55,7 +55,8 @@ def detect(
     loaded: Loaded, package: ModelPackage, choices: Choices, sessions: Sessions, on_event: OnEvent, plan: Plan | None
 ) -> Labelled:
     """Run the network over every part of the scan and answer what it finds, best first."""
-    from hounsfield.usecases.stages import Labelled, prepared_part
+    from hounsfield.usecases.inferring import prepared_part
+    from hounsfield.usecases.stages import Labelled
 
     opened = sessions.open(package, choices, plan)
     began, found, windows = time.perf_counter(), [], 0

@@ -20,11 +20,13 @@ from hounsfield.packages import ModelPackage
 from hounsfield.reading import read, scan
 from hounsfield.usecases.case_scoring import acquired, choices_of, in_words
 from hounsfield.usecases.events import Note, OnEvent, silent
+from hounsfield.usecases.inferring import infer_stage
 from hounsfield.usecases.job import Choices
+from hounsfield.usecases.loading import load_stage, loaded_part
 from hounsfield.usecases.records import checked_record
 from hounsfield.usecases.run_record import answer_record, is_record_only
 from hounsfield.usecases.sessions import Sessions
-from hounsfield.usecases.stages import Labelled, Loaded, infer_stage, load_stage, loaded_part
+from hounsfield.usecases.stages import Labelled, Loaded
 
 _PICTURES = (".png", ".jpg", ".jpeg")
 

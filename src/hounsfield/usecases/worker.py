@@ -24,10 +24,13 @@ from hounsfield.errors import HounsfieldError, InternalError, NotReadable, Outpu
 from hounsfield.packages import ModelPackage, open_package
 from hounsfield.reading import Series, scan_files
 from hounsfield.usecases.events import Event, Note, Progress
+from hounsfield.usecases.inferring import infer_stage
 from hounsfield.usecases.job import Job, SeriesResult
+from hounsfield.usecases.loading import load_stage
 from hounsfield.usecases.resident import allow_growth, forget_peak, give_back_free_memory, lift_limit
 from hounsfield.usecases.sessions import Sessions
-from hounsfield.usecases.stages import infer_stage, load_stage, result_name, write_stage
+from hounsfield.usecases.stages import result_name
+from hounsfield.usecases.storing import write_stage
 
 _MEMORY_WORDS: Final = (
     "bad_alloc",
