@@ -18,6 +18,7 @@ import numpy as np
 
 from hounsfield.errors import EngineError, EngineUnavailable
 from hounsfield.inference.engine import Floats, LoadSettings, Network, OnnxGraph, Precision, Session, checked
+from hounsfield.inference.engines.openvino_norms import sum_in_blocks
 from hounsfield.inference.engines.openvino_rewrites import rewrite
 from hounsfield.plugins import Availability
 
@@ -82,7 +83,9 @@ def _compile(core: Any, network: OnnxGraph, settings: LoadSettings) -> Any:
             f"the graph has {len(model.inputs)} inputs and {len(model.outputs)} outputs, not one of each"
         )
     model.reshape({model.inputs[0]: list(settings.input_shape)})
-    if settings.precision != "fp32" and not network.quantised:
+    if settings.precision == "fp32":
+        sum_in_blocks(model)
+    elif not network.quantised:
         rewrite(model)
     options: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": _HINTS[settings.precision],
