@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from hounsfield.cli import audit, dataset, jobs, models, package, routes, token
+from hounsfield.cli import audit, dataset, jobs, models, package, routes, token, user
 from hounsfield.cli.demo import demo
 from hounsfield.cli.doctor import doctor
 from hounsfield.cli.evaluate import evaluate
@@ -62,6 +62,7 @@ app.add_typer(routes.app, name="routes")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(audit.app, name="audit")
 app.add_typer(token.app, name="token")
+app.add_typer(user.app, name="user")
 
 
 def main() -> None:

@@ -85,6 +85,8 @@ def open_database(where: str | Path) -> Database:
     try:
         with database.write(alone=True) as connection:
             tables.metadata.create_all(connection)
+            for index in tables.studies.indexes:  # a table of an older hounsfield may lack it
+                index.create(connection, checkfirst=True)
             found = connection.execute(select(tables.about.c.schema)).scalar()
             if found is None:
                 connection.execute(insert(tables.about).values(schema=tables.SCHEMA))

@@ -120,6 +120,16 @@ def of_study(connection: Connection, study_uid: str) -> list[StoredInstance]:
     return [StoredInstance(*row) for row in connection.execute(query.order_by(instances.c.id))]
 
 
+def studies_of(connection: Connection, sop_instance_uids: Sequence[str]) -> list[str]:
+    """The studies that hold these instances, sorted."""
+    found: set[str] = set()
+    for start in range(0, len(sop_instance_uids), 500):
+        some = sop_instance_uids[start : start + 500]
+        query = select(instances.c.study_uid).where(instances.c.sop_instance_uid.in_(some)).distinct()
+        found |= set(connection.execute(query).scalars())
+    return sorted(found)
+
+
 def is_named(connection: Connection, sha256: str) -> bool:
     """Whether a row names the content with this digest."""
     query = select(instances.c.id).where(instances.c.sha256 == sha256).limit(1)

@@ -69,6 +69,7 @@ studies = Table(
     Column("calling_ae", Text, nullable=False),
     Column("first_at", Float, nullable=False),
     Column("last_at", Float, nullable=False),
+    Index("studies_by_time", "last_at"),
 )
 
 #: One reading of one version of a study by one route; ``fence`` grows with each lease.
@@ -128,4 +129,69 @@ deliveries = Table(
     Column("delivered_at", Float),
     UniqueConstraint("result_id", "destination"),
     Index("deliveries_by_state", "state", "destination"),
+)
+
+#: What a worklist shows of a study, read from one of its instances; it names a person.
+study_facts = Table(
+    "study_facts",
+    metadata,
+    Column("study_uid", Text, ForeignKey("studies.study_uid"), primary_key=True),
+    Column("patient_name", Text, nullable=False),
+    Column("patient_id", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("study_date", Text, nullable=False),
+    Column("modalities", Text, nullable=False),
+    Column("revision", Integer, nullable=False),
+)
+
+#: How far a running job is; of no use after a restart.
+job_progress = Table(
+    "job_progress",
+    metadata,
+    Column("job_id", _KEY, ForeignKey("jobs.id"), primary_key=True),
+    Column("stage", Text, nullable=False),
+    Column("done", Integer, nullable=False),
+    Column("total", Integer, nullable=False),
+    Column("elapsed_s", Float, nullable=False),
+)
+
+#: People who may log in to the page.
+users = Table(
+    "users",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("role", Text, nullable=False),  # viewer, reviewer, operator, admin
+    Column("password_hash", Text, nullable=False),  # argon2id with its parameters
+    Column("created_at", Float, nullable=False),
+)
+
+#: A log-in that has not ended; the cookie's secret is kept as a digest.
+web_sessions = Table(
+    "web_sessions",
+    metadata,
+    Column("sha256", Text, primary_key=True),
+    Column("name", Text, ForeignKey("users.name"), nullable=False),
+    Column("csrf", Text, nullable=False),
+    Column("began_at", Float, nullable=False),
+    Column("seen_at", Float, nullable=False),
+)
+
+#: What a person said of a result; never changed, a later one stands beside it.
+reviews = Table(
+    "reviews",
+    metadata,
+    Column("id", _KEY, primary_key=True),
+    Column("job_id", _KEY, ForeignKey("jobs.id"), nullable=False),
+    Column("study_uid", Text, nullable=False),
+    Column("series", Text, nullable=False),
+    Column("verdict", Text, nullable=False),  # accepted, rejected, corrected
+    Column("reason", Text, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("label_version", Integer, nullable=False, default=0),
+    Column("label_path", Text, nullable=False, default=""),
+    Column("label_sha256", Text, nullable=False, default=""),
+    Index("reviews_of_job", "job_id", "series"),
+    Index("reviews_of_study", "study_uid"),
 )

@@ -9,6 +9,7 @@ import uvicorn
 
 from hounsfield.server.app import make_app
 from hounsfield.usecases.node.opening import log, open_node
+from hounsfield.usecases.node.people import prepare_first, setup_code_path
 from hounsfield.usecases.node.processes import die_with_parent
 
 
@@ -21,6 +22,8 @@ def main() -> None:
     if given.parent:
         die_with_parent(given.parent)
     node = open_node(given.data)
+    if prepare_first(node):
+        log("no-accounts", make_one="hounsfield user add NAME --role admin", or_use=str(setup_code_path(node)))
     tls = node.tls(node.config.tls)
     log("web-listening", host=node.config.host, port=node.config.http_port, tls=tls is not None)
     uvicorn.run(
@@ -33,6 +36,7 @@ def main() -> None:
         h11_max_incomplete_event_size=16384,
         limit_concurrency=200,
         timeout_keep_alive=5,
+        timeout_graceful_shutdown=3,
         ssl_certfile=None if tls is None else tls.certificate,
         ssl_keyfile=None if tls is None or tls.key is None else str(tls.key),
     )

@@ -14,6 +14,8 @@ from hounsfield.audit import AuditEvent
 from hounsfield.errors import HounsfieldError
 from hounsfield.network import dimse
 from hounsfield.server.access import Operator, Sender, Viewer
+from hounsfield.server.adding import add_adding
+from hounsfield.server.pages import add_pages
 from hounsfield.usecases.models import list_models
 from hounsfield.usecases.node import looking
 from hounsfield.usecases.node.keeping import Keeper
@@ -56,13 +58,15 @@ def make_app(node: Node) -> FastAPI:
     _looking(app, node)
     _acting(app, node)
     _storing(app, node, keeper)
+    add_adding(app, node, keeper)
+    add_pages(app, node, _refusal)
     return app
 
 
 async def _with_headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
     response = await call_next(request)
     for name, value in _HEADERS.items():
-        response.headers[name] = value
+        response.headers.setdefault(name, value)
     return response
 
 

@@ -45,11 +45,24 @@ def demo(output: Path, on_event: OnEvent = silent) -> DemoResult:
     OutputExists
         If ``output`` is not empty.
     """
+    on_event(Note("the scan: ICBM-152 average brain (MNI, McConnell Brain Imaging Centre), T1-weighted MR"))
+    write_scan(output / "scan")
+    result = run_model(RunRequest(MODEL, output / "scan", output / "results"), on_event)
+    return DemoResult(output / "scan", result)
+
+
+def write_scan(folder: Path) -> str:
+    """Write the scan as DICOM MR, one folder per side, and return its Study Instance UID, which is always the same.
+
+    Raises
+    ------
+    NothingToRead
+        If the wheel that brings the scan is not installed.
+    """
     from hounsfield.reading import read
     from hounsfield.writing.series import SeriesIdentity, write_mr_series
 
     brain = read(atlas_path())
-    on_event(Note("the scan: ICBM-152 average brain (MNI, McConnell Brain Imaging Centre), T1-weighted MR"))
     study, frame = derived_uid("demo", "icbm-152/study"), derived_uid("demo", "icbm-152/frame")
     for number, (side, centre_mm) in enumerate(_CENTRES_LPS_MM.items(), start=1):
         identity = SeriesIdentity(
@@ -64,9 +77,8 @@ def demo(output: Path, on_event: OnEvent = silent) -> DemoResult:
             manufacturer="ICBM-152 atlas",
             when=dt.datetime(2009, 9, 1, 12, 0, 0),
         )
-        write_mr_series(box_around(brain, centre_mm), output / "scan" / side, identity)
-    result = run_model(RunRequest(MODEL, output / "scan", output / "results"), on_event)
-    return DemoResult(output / "scan", result)
+        write_mr_series(box_around(brain, centre_mm), folder / side, identity)
+    return study
 
 
 def atlas_path() -> Path:

@@ -21,6 +21,7 @@ from hounsfield.department.tables import jobs as jobs_table
 from hounsfield.department.tables import results as results_table
 from hounsfield.errors import HounsfieldError, InputError
 from hounsfield.reading import scan_files
+from hounsfield.usecases.node.describing import describe_study
 from hounsfield.usecases.node.opening import Node, log
 from hounsfield.usecases.node.routing import SeriesAnswer, ask_routes, jobs_for
 
@@ -80,6 +81,7 @@ class Clerk:
                 return
             jobs.supersede(connection, study.study_uid, version)
             made = jobs.make(connection, jobs_for(routes, answers, study.study_uid, version))
+        describe_study(self.node, study.study_uid)
         log("study-complete", instances=len(kept), version=version, outcome=outcome, jobs=made)
         what = {"study": study.study_uid, "version": version, "outcome": outcome, "jobs": made}
         self.node.audit(AuditEvent("procedure-record", "clerk", what))

@@ -19,14 +19,24 @@ from hounsfield.audit import AuditEvent
 from hounsfield.errors import SettingsError
 from hounsfield.usecases.node.opening import Node
 
-Role = Literal["viewer", "sender", "operator"]
+Role = Literal["viewer", "sender", "reviewer", "operator", "admin"]
 ROLES: Final[tuple[str, ...]] = get_args(Role)
+#: What each role may do besides what is its own.
+_ALSO: Final[dict[str, tuple[str, ...]]] = {
+    "viewer": (),
+    "sender": (),
+    "reviewer": ("viewer",),
+    "operator": ("viewer", "sender"),
+    "admin": ("viewer", "sender", "reviewer", "operator"),
+}
 _NAME: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
 @dataclass(frozen=True)
 class Token:
-    """One token: ``viewer`` looks, ``sender`` stores instances, ``operator`` does both and acts on jobs."""
+    """One token: ``viewer`` looks, ``sender`` stores instances, ``operator`` does both and acts on jobs,
+    ``reviewer`` looks and judges results, ``admin`` does all of it and more.
+    """
 
     name: str
     role: str
@@ -34,7 +44,12 @@ class Token:
 
     def may(self, needed: Role) -> bool:
         """Whether it is enough for what needs this role."""
-        return self.role in (needed, "operator")
+        return may(self.role, needed)
+
+
+def may(role: str, needed: str) -> bool:
+    """Whether a role is enough for what needs another."""
+    return role == needed or needed in _ALSO.get(role, ())
 
 
 def read_tokens(root: Path) -> tuple[Token, ...]:

@@ -20,6 +20,7 @@ from hounsfield.audit import AuditEvent
 from hounsfield.department import jobs
 from hounsfield.department.jobs import Finished, Leased
 from hounsfield.department.leases import this_process
+from hounsfield.usecases.node.advancing import Shown
 from hounsfield.usecases.node.opening import Node, log
 from hounsfield.usecases.node.routing import Order
 from hounsfield.usecases.node.storing import store_results
@@ -111,6 +112,7 @@ class Worker:
         self, job: Leased, pipe: int, process: subprocess.Popen[bytes], stopped: Callable[[], bool]
     ) -> dict[str, Any] | None:
         selector, unread, beaten, last = selectors.DefaultSelector(), b"", time.monotonic(), {}
+        shown = Shown(self.node.database, job.id)
         selector.register(pipe, selectors.EVENT_READ)
         with selector:
             while True:
@@ -130,6 +132,7 @@ class Worker:
                 *lines, unread = (unread + data).split(b"\n")
                 for line in lines:
                     last = json.loads(line)
+                    shown.say(last)
         if "result" in last or "error" in last:
             return last
         fact = {"error": "EngineError", "fact": f"its process ended without an answer ({process.wait()})"}
