@@ -117,3 +117,27 @@ def test_blending_with_tensors_equals_blending_on_the_host(more: dict, accumulat
     loaded.session.arrays, loaded.session.stream = None, stream
     above.append(segment(scan, loaded.session, WINDOWS, Decision("above", 0.3), head=loaded.head).labels.array)
     assert np.mean(above[0] != above[1]) < 1e-4
+
+
+@pytest.mark.parametrize("where", ["network", "blending", "copy"])
+def test_a_device_that_vanishes_in_the_middle_is_said(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch raises RuntimeErrors of any later call when a GPU is lost."""
+    loaded, calls = load_network(engine("torch"), TorchNetwork(network), LoadSettings("fp32", WINDOW)), []
+
+    def lost(*args: object, **more: object) -> None:
+        calls.append(1)
+        if len(calls) > 3:
+            raise RuntimeError("CUDA error: unspecified launch failure\nmore lines")
+
+    if where == "network":
+        loaded.session._module.register_forward_pre_hook(lost)
+    elif where == "blending":
+        stream = loaded.session.stream
+        loaded.session.arrays = TorchArrays(torch, torch.device("cpu"))
+        loaded.session.stream = lambda batches: map(torch.from_numpy, stream(batches))
+        monkeypatch.setattr(torch, "mul", lambda *args, out, **more: (lost(), out)[1])
+    else:
+        monkeypatch.setattr(torch.Tensor, "cpu", lambda self: (lost(), self)[1])
+    with pytest.raises(EngineError, match=r"PyTorch failed: CUDA error: unspecified launch failure; .*device cpu"):
+        segment(prepared(), loaded.session, WINDOWS, Decision("highest"))
+    assert len(calls) == 4

@@ -25,7 +25,7 @@ def test_another_key_finds_nothing(tmp_path: Path) -> None:
     assert load(record.key, tmp_path / "absent") is None
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b'{"format": 1}', b"\xff\xfe", b"1" * 70000])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b'{"format": 2}', b"\xff\xfe", b"1" * 70000])
 def test_a_damaged_file_counts_as_absent(tmp_path: Path, content: bytes) -> None:
     record = calibration()
     save(record, tmp_path).write_bytes(content)

@@ -17,7 +17,7 @@ from pathlib import Path
 from hounsfield.errors import OutputError
 from hounsfield.planning.graph import GraphCost
 
-_FORMAT = 1
+_FORMAT = 2  # raised when engines load or run graphs in another way, as then older measurements do not hold
 _LARGEST_FILE = 64 * 1024
 _PROCESS_BYTES = (20 * 2**20, 8 * 2**30)
 

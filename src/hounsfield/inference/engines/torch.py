@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,23 @@ from hounsfield.plugins import Availability
 _INSTALL = "pip install 'hounsfield[train]'"
 _SMALLEST = 1e-30
 _COVERED = 0.5
+_Given, _Made = ParamSpec("_Given"), TypeVar("_Made")
+
+
+def _told(work: Callable[_Given, _Made]) -> Callable[_Given, _Made]:
+    """Say what PyTorch raises as an :class:`EngineError`; work on a GPU may fail at any call, even a later one."""
+
+    @functools.wraps(work)
+    def telling(*args: _Given.args, **more: _Given.kwargs) -> _Made:
+        try:
+            return work(*args, **more)
+        except RuntimeError as error:
+            raise EngineError(
+                fact=f"PyTorch failed: {str(error).splitlines()[0][:300]}",
+                remedy="check the window shape, or plan with less memory; if a GPU failed, choose the device cpu",
+            ) from error
+
+    return telling
 
 
 class TorchEngine:
@@ -35,6 +53,7 @@ class TorchEngine:
             return Availability(False, f"PyTorch does not import ({error})", _INSTALL)
         return Availability(True)
 
+    @_told
     def load(self, network: Network, settings: LoadSettings) -> Session:
         """Build the network on the device, channels last, and run it once to see its arithmetic.
 
@@ -101,6 +120,7 @@ class TorchSession:
             return "bf16"
         return "fp16" if "torch.float16" in seen else "fp32"
 
+    @_told
     def _run(self, batch: Floats) -> Any:
         """The answer as a float32 tensor on the device."""
         torch = self._torch
@@ -110,16 +130,11 @@ class TorchSession:
         given = given.contiguous(memory_format=torch.channels_last_3d)
         casting = torch.autocast(self._device.type, dtype=self._kind, enabled=self._kind is not None)
         exact = torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False)
-        try:
-            with torch.inference_mode(), exact, casting:
-                answer = self._module(given)
-        except RuntimeError as error:
-            raise EngineError(
-                fact=f"PyTorch failed: {str(error).splitlines()[0][:300]}",
-                remedy="check the window shape, or plan with less memory",
-            ) from error
+        with torch.inference_mode(), exact, casting:
+            answer = self._module(given)
         return answer.float().contiguous()
 
+    @_told
     def infer(self, batch: Floats) -> Floats:
         """One batch, back on the host."""
         checked("PyTorch", batch, self._settings)
@@ -164,6 +179,7 @@ class TorchArrays:
         self._weight: tuple[Any, Any] = (None, None)
         self._head: tuple[Any, Any] = (None, None)
 
+    @_told
     def zeros(self, shape: tuple[int, ...], half: bool) -> Any:
         """A tensor of zeros on the device."""
         kind = self._torch.float16 if half else self._torch.float32
@@ -173,10 +189,12 @@ class TorchArrays:
         """A view."""
         return array.permute(0, *(1 + axis for axis in order))
 
+    @_told
     def weigh(self, target: Any, values: Any, weight: NDArray[np.float32]) -> None:
         """One product on the device."""
         self._torch.mul(values, self._on_device(weight), out=target)
 
+    @_told
     def lay(self, target: Any, weight: NDArray[np.float32]) -> None:
         """A copy on the device."""
         target[0] = self._on_device(weight)
@@ -192,6 +210,7 @@ class TorchArrays:
         strides = [step // 4 for step in weight.strides]
         return self._weight[1].as_strided(weight.shape, strides, offset)
 
+    @_told
     def add(self, sums: Sums, kept: Any) -> None:
         """Sums as they are, or of float16 means."""
         channels = len(sums.values)
@@ -202,6 +221,7 @@ class TorchArrays:
         if sums.weights is not None:
             sums.weights.add_(kept[channels:])
 
+    @_told
     def keep(self, kept: Any, sums: Sums) -> None:
         """Copies, or float16 means."""
         channels = len(sums.values)
@@ -212,6 +232,7 @@ class TorchArrays:
         if sums.weights is not None:
             kept[channels:] = sums.weights
 
+    @_told
     def labels(self, sums: Sums, matrices: Matrices, decider: Decider, dtype: Any) -> NDArray[Any]:
         """Interpolated, multiplied by the head and decided on the device."""
         if any(matrix is not None for matrix in matrices):
