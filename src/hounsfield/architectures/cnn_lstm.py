@@ -18,10 +18,17 @@ class CnnLstm(nn.Module):
     """
 
     def __init__(
-        self, dims: int, channels_in: int, channels_out: int, filters: Sequence[int], hidden_size: int
+        self,
+        dims: int,
+        channels_in: int,
+        channels_out: int,
+        filters: Sequence[int],
+        hidden_size: int,
+        normed: bool,
+        middle: bool,
     ) -> None:
         super().__init__()
-        self.encoder = Encoder(dims, channels_in, filters)
+        self.encoder = Encoder(dims, channels_in, filters, normed, middle)
         self.memory = nn.LSTM(filters[-1], hidden_size, batch_first=True)
         self.head = nn.Linear(2 * hidden_size, channels_out)
 
@@ -40,6 +47,13 @@ def cnn_lstm(
     filters: list[int],
     hidden_size: int = 64,
     spatial_dims: int = 2,
+    normed: bool = True,
+    middle: bool = False,
 ) -> nn.Module:
-    """The network; ``filters`` are the encoder's channels per level."""
-    return CnnLstm(spatial_dims, channels_in, channels_out, filters, hidden_size)
+    """The network; ``filters`` are the encoder's channels per level.
+
+    Instance norms (``normed``) remove the mean of a phase over the window: where the size of the signal is
+    what counts, as in a curve of contrast medium, they are left out. ``middle`` looks at the middle of the
+    window instead of the mean over it.
+    """
+    return CnnLstm(spatial_dims, channels_in, channels_out, filters, hidden_size, normed, middle)

@@ -44,6 +44,8 @@ class Architecture:
         Names of the graph's inputs, in order; the first is the image.
     blocks
         Class names of the modules whose activations may be computed twice instead of kept.
+    looked_at
+        Dotted name of the module with the last feature maps in space, for explanations.
     """
 
     builder: Callable[..., nn.Module]
@@ -51,6 +53,7 @@ class Architecture:
     fixed_window: bool = False
     inputs: tuple[str, ...] = ("image",)
     blocks: tuple[str, ...] = ()
+    looked_at: str | None = None
 
 
 _OWN = ("ResidualUnit", "ConvolutionBlock", "UpLevel")
@@ -62,7 +65,7 @@ _SWIN = ("SwinTransformerBlock", "UnetrBasicBlock", "UnetrUpBlock")
 _LIST: dict[str, Architecture] = {
     "attention-unet": Architecture(attention_unet, "voxels", blocks=_OWN),
     "cnn-lstm": Architecture(cnn_lstm, "classes", blocks=_OWN),
-    "densenet121": Architecture(densenet121, "classes", blocks=("_DenseLayer",)),
+    "densenet121": Architecture(densenet121, "classes", blocks=("_DenseLayer",), looked_at="class_layers.relu"),
     "fusion": Architecture(fusion, "classes", inputs=("image", "record"), blocks=_OWN),
     "hippodeep": Architecture(hippodeep, "voxels", fixed_window=True),
     "meshnet": Architecture(meshnet, "voxels"),

@@ -23,10 +23,10 @@ _SLOPE = 0.01
 class ConvolutionBlock(nn.Module):
     """Convolution 3, instance norm, leaky ReLU: (batch, channels_in, ...) to (batch, channels_out, ...)."""
 
-    def __init__(self, dims: int, channels_in: int, channels_out: int, stride: int = 1) -> None:
+    def __init__(self, dims: int, channels_in: int, channels_out: int, stride: int = 1, normed: bool = True) -> None:
         super().__init__()
-        self.convolution = _CONVOLUTION[dims](channels_in, channels_out, 3, stride, 1, bias=False)
-        self.norm = _NORM[dims](channels_out, affine=True)
+        self.convolution = _CONVOLUTION[dims](channels_in, channels_out, 3, stride, 1, bias=not normed)
+        self.norm = _NORM[dims](channels_out, affine=True) if normed else nn.Identity()
 
     def forward(self, image: Tensor) -> Tensor:
         """The block's features."""
@@ -34,13 +34,16 @@ class ConvolutionBlock(nn.Module):
 
 
 class ResidualUnit(nn.Module):
-    """Two convolutions beside a shortcut; the shortcut is projected where the shape changes."""
+    """Two convolutions beside a shortcut; the shortcut is projected where the shape changes.
 
-    def __init__(self, dims: int, channels_in: int, channels_out: int, stride: int = 1) -> None:
+    Without ``normed`` the convolutions have biases instead of norms, and the size of the signal is kept.
+    """
+
+    def __init__(self, dims: int, channels_in: int, channels_out: int, stride: int = 1, normed: bool = True) -> None:
         super().__init__()
-        self.first = ConvolutionBlock(dims, channels_in, channels_out, stride)
-        self.second = _CONVOLUTION[dims](channels_out, channels_out, 3, 1, 1, bias=False)
-        self.norm = _NORM[dims](channels_out, affine=True)
+        self.first = ConvolutionBlock(dims, channels_in, channels_out, stride, normed)
+        self.second = _CONVOLUTION[dims](channels_out, channels_out, 3, 1, 1, bias=not normed)
+        self.norm = _NORM[dims](channels_out, affine=True) if normed else nn.Identity()
         same = stride == 1 and channels_in == channels_out
         self.shortcut = (
             nn.Identity() if same else _CONVOLUTION[dims](channels_in, channels_out, 1, stride, 0, bias=False)

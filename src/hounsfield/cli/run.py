@@ -21,7 +21,7 @@ def run(
         Path | None, typer.Argument(metavar="INPUT", help="Folder, file, zip or tar with one or many scans.")
     ] = None,
     record: Annotated[
-        Path | None, typer.Option(metavar="FILE.json", help="Numbers that the model reads instead of a scan.")
+        Path | None, typer.Option(metavar="FILE.json", help="Numbers that the model reads beside or instead of a scan.")
     ] = None,
     series: Annotated[str, typer.Option(help="Only this series: its key or UID, from 'hounsfield inspect'.")] = "",
     at: Annotated[
@@ -35,7 +35,10 @@ def run(
     seg: Annotated[str, typer.Option(help="DICOM SEG to write: binary, or both (a label map too).")] = "binary",
     repair: Annotated[bool, typer.Option("--repair", help="Resample tilted or uneven slices.")] = False,
     allow_unproven: Annotated[
-        bool, typer.Option("--allow-unproven", help="Accept a precision without evidence; the result says so.")
+        bool, typer.Option("--allow-unproven", help="Accept a precision without evidence or gate; the result says so.")
+    ] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Draw where a classifier looked (Grad-CAM); needs the extra 'train'.")
     ] = False,
     memory: Annotated[str, typer.Option(help="Memory that each scan may take, such as 2GiB; it is kept.")] = "",
     plan: Annotated[
@@ -67,6 +70,7 @@ def run(
         allow_unproven=allow_unproven,
         threads=threads,
         mode="whole" if whole else "window",
+        explain=explain,
     )
     budget = Budget.parse(memory or None)
     saved = None if plan is None else _saved_plan(plan)
@@ -125,6 +129,8 @@ def _told(row: Mapping[str, Any]) -> str:
     """One row of a result, in words."""
     if "volume_ml" in row:
         return f"{row['label']}: {row['volume_ml']:.2f} ml"
+    if "value" in row:
+        return f"{row['label']}: " + ("not known" if row["value"] is None else f"{row['value']:.4g} {row['unit']}")
     if "count" in row:
         return f"{row['label']}: {row['count']} found"
     place = "" if row["point_mm"] is None else " at ({:.1f}, {:.1f}, {:.1f}) mm".format(*row["point_mm"])

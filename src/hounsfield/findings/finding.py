@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from hounsfield.findings.concept import CodedConcept
 from hounsfield.findings.measurement import Measurement
 from hounsfield.findings.segment import Segment
+
+if TYPE_CHECKING:
+    from hounsfield.findings.maps import ParameterMap
 
 
 @dataclass(frozen=True)
@@ -90,3 +94,4 @@ class Findings:
     findings: tuple[Finding, ...] = ()
     class_scores: tuple[ClassScore, ...] = ()
     warnings: tuple[str, ...] = ()
+    maps: tuple[ParameterMap, ...] = ()

@@ -29,6 +29,9 @@ MEAN: Final = CodedConcept("373098007", "SCT", "Mean")
 STANDARD_DEVIATION: Final = CodedConcept("386136009", "SCT", "Standard Deviation")
 MINIMUM: Final = CodedConcept("255605001", "SCT", "Minimum")
 MAXIMUM: Final = CodedConcept("56851009", "SCT", "Maximum")
+MEDIAN: Final = CodedConcept("373099004", "SCT", "Median")
+LOWER_QUARTILE: Final = CodedConcept("LOWER_QUARTILE", LOCAL_SCHEME, "Lower quartile")
+UPPER_QUARTILE: Final = CodedConcept("UPPER_QUARTILE", LOCAL_SCHEME, "Upper quartile")
 
 # How it was measured.
 SUM_OF_VOXELS: Final = CodedConcept("126030", "DCM", "Sum of segmented voxel method for volume")

@@ -69,14 +69,41 @@ class PointSpec(Table):
 
 
 class TimesSpec(Table):
-    """How a sequence reaches the network: so many time points, taken evenly from those there are.
+    """How a sequence reaches the network: so many time points.
 
-    ``baseline`` time points at the start are averaged and each later one is shown as its relative change
-    from that mean (``signal``), so that scanners' units drop out; 0 shows the values themselves.
+    With ``step_s`` they lie so many seconds apart from the first on, interpolated linearly between those that
+    were acquired; without, they are taken evenly from those there are. A pause longer than
+    ``longest_pause_s`` between two acquired ones is refused.
+
+    ``signal``: the ``"values"`` themselves; their ``"relative"`` change from the mean of the first ``baseline``
+    time points, so that scanners' units drop out; or the ``"concentration"`` (mmol/l) of contrast medium in a
+    T1-weighted spoiled gradient echo, for which tissue has ``t1_ms`` before contrast and the medium
+    ``relaxivity`` (per mmol/l and second). Repetition time and flip angle are the scan's; those given here
+    are taken where a scan states none.
+
+    With ``every_voxel`` the answers are of the voxel in the window's middle, and every voxel is asked: maps.
+    Voxels whose signal before contrast is below ``least_signal`` of the scan's 99th percentile are left out.
     """
 
     count: Annotated[int, Field(ge=2, le=1000)]
+    step_s: Positive | None = None
+    longest_pause_s: Positive | None = None
     baseline: Annotated[int, Field(ge=0, le=100)] = 0
+    signal: Literal["values", "relative", "concentration"] = "values"
+    t1_ms: Positive = 1000.0
+    relaxivity: Positive = 4.5
+    repetition_time_ms: Positive | None = None
+    flip_angle_degrees: Positive | None = None
+    every_voxel: bool = False
+    least_signal: Fraction = 0.1
+
+    @model_validator(mode="after")
+    def _has_baseline(self) -> TimesSpec:
+        if (self.signal == "values") != (self.baseline == 0):
+            raise ValueError("baseline: give at least 1 for a relative signal or a concentration, and 0 for values")
+        if self.baseline >= self.count:
+            raise ValueError("baseline: it is not shorter than the sequence")
+        return self
 
 
 class ColumnSpec(Table):
@@ -110,6 +137,13 @@ def check_task(task: Task, given: Any, output: Any) -> None:
         raise ValueError("input.record: a fusion package names its columns, and no other task does")
     if bool(given.times) != (task == "dynamic"):
         raise ValueError("input.times: a dynamic package says how many time points it reads, and no other task does")
+    if given.times is not None and given.times.every_voxel:
+        odd = all(size % 2 for size in given.window.shape)
+        if not output.quantities or given.spacing_mm is not None or given.point is not None or not odd:
+            raise ValueError(
+                "input.times: every_voxel is for quantities on the scan's own grid (no spacing_mm, no point), "
+                "with a window of odd sizes"
+            )
     whole = given.spacing_mm is None and given.point is None and task in ("classification", "fusion")
     if given.fit and not whole:
         raise ValueError("input.fit: only whole images are fitted to the window, without spacing_mm and point")

@@ -40,6 +40,7 @@ def acquisition_of(frame: Frame) -> Acquisition:
         magnetic_field_tesla=frame.number_of("MagneticFieldStrength"),
         repetition_time_ms=frame.number_of("RepetitionTime"),
         echo_time_ms=frame.echo_time_ms,
+        flip_angle_degrees=frame.number_of("FlipAngle"),
         patient_position=text("PatientPosition"),
         image_type=frame.image_type,
         transfer_syntax_uid=text("TransferSyntaxUID"),

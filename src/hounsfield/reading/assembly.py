@@ -20,6 +20,7 @@ from hounsfield.reading.series import Issue, Series, SeriesKind, Skipped
 from hounsfield.reading.stacking import Stack, frame_fault, stack
 
 _AGAIN: Final = "fetch the series again from its source"
+_WHOLE: Final = "fetch all time points again from their source"
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,12 +168,13 @@ def _volumes(candidates: Sequence[_Candidate], source: Path, limits: Limits) -> 
     lone = {id(one.stacks[0]): one for one in candidates if len(one.stacks) == 1}
     series = [_dynamic(one.stacks, one, source, limits) for one in candidates if len(one.stacks) > 1]
     for run in merged([one.stacks[0] for one in lone.values()]):
-        candidate = lone[id(run[0])]
-        if len(run) == 1:
-            series.append(_volume(candidate, source, limits))
+        candidate = lone[id(run.stacks[0])]
+        if len(run.stacks) == 1:
+            apart = (Issue("apart-in-time", "note", run.apart, _WHOLE),) if run.apart else ()
+            series.append(_volume(replace(candidate, issues=(*candidate.issues, *apart)), source, limits))
         else:
-            issues = tuple(dict.fromkeys(issue for one in run for issue in lone[id(one)].issues))
-            series.append(_dynamic(tuple(run), replace(candidate, issues=issues), source, limits))
+            issues = tuple(dict.fromkeys(issue for one in run.stacks for issue in lone[id(one)].issues))
+            series.append(_dynamic(run.stacks, replace(candidate, issues=issues), source, limits))
     return series
 
 

@@ -7,6 +7,7 @@ import math
 import re
 import statistics
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from hounsfield.reading.grouping import distinct_places, partition
@@ -92,22 +93,31 @@ def _from_duration(points: Sequence[Sequence[Frame]]) -> tuple[float, ...] | Non
     return tuple(n * duration for n in range(len(points))) if duration and duration > 0 else None
 
 
-def merged(stacks: Sequence[Stack]) -> list[list[Stack]]:
+@dataclass(frozen=True, eq=False)
+class Run:
+    """Stacks of one dynamic run in the order of time, or a lone one; why it is alone, where others look like it."""
+
+    stacks: tuple[Stack, ...]
+    apart: str = ""
+
+
+def merged(stacks: Sequence[Stack]) -> list[Run]:
     """Stacks of single time points apart into dynamic runs (three or more) and lone ones.
 
     Stacks belong to one run if study, frame of reference, grid, sequence parameters and the
     description without its numbers are the same, their times differ, and no pause is much longer
-    than the others. A run is in the order of time.
+    than the others.
     """
     runs: dict[Any, list[Stack]] = {}
     for n, one in enumerate(stacks):
         frame = one.frames[0]
         alone = one.geometry is None or frame.acquired_s is None or frame.get("Modality") not in ("MR", "CT", "PT")
         runs.setdefault(("alone", n) if alone else _protocol(one), []).append(one)
-    result: list[list[Stack]] = []
+    result: list[Run] = []
     for run in runs.values():
-        ordered = sorted(run, key=lambda one: one.frames[0].acquired_s or 0.0)
-        result += [ordered] if _is_run(ordered) else [[one] for one in run]
+        ordered = tuple(sorted(run, key=lambda one: one.frames[0].acquired_s or 0.0))
+        why = _why_no_run(ordered)
+        result += [Run(ordered)] if why is None else [Run((one,), why) for one in run]
     return result
 
 
@@ -120,11 +130,18 @@ def _protocol(one: Stack) -> tuple[Any, ...]:
     return (*grid, *parameters, *texts, description, frame.image_type, tuple(frame.get("ConvolutionKernel", ())))
 
 
-def _is_run(run: Sequence[Stack]) -> bool:
+def _why_no_run(run: Sequence[Stack]) -> str | None:
+    """``None`` for a run; else why volumes of one protocol are none, empty where there are too few to ask."""
     if len(run) < FEWEST_SERIES:
-        return False
+        return ""
     times = times_s([one.frames for one in run])
-    if times is None:
-        return False
+    if times is None or not math.isfinite(times[-1]):
+        return f"{len(run)} volumes of one protocol make no sequence: their times do not grow from each to the next"
     pauses = [later - earlier for earlier, later in itertools.pairwise(times)]
-    return math.isfinite(times[-1]) and max(pauses) <= _LONGEST_PAUSE * statistics.median(pauses)
+    longest, usual = max(pauses), statistics.median(pauses)
+    if longest <= _LONGEST_PAUSE * usual:
+        return None
+    return (
+        f"{len(run)} volumes of one protocol make no sequence: after time point {pauses.index(longest) + 1} "
+        f"nothing was acquired for {longest:.4g} s, where {usual:.4g} s are usual"
+    )

@@ -29,8 +29,8 @@ class Batch:
     image
         (batch, channels, k, j, i), or (batch, phases, channels, k, j, i) of a sequence.
     target
-        Labels (batch, k, j, i) int64, classes (batch,) int64, findings (batch, n) float32, or
-        heat-maps (batch, classes + 7, ...) float32.
+        Labels (batch, k, j, i) int64, classes (batch,) int64, findings (batch, n) float32, numbers
+        (batch, n) float32 in units of their factors, or heat-maps (batch, classes + 7, ...) float32.
     record
         (batch, columns) float32, NaN where missing; ``None`` unless the network fuses.
     """
@@ -77,6 +77,11 @@ class Patches:
         at = [s + (n - 1) / 2 for s, n in zip(start, self._recipe.window, strict=True)]
         return self._join([self._cut(stored, no_warp((at[0], at[1], at[2])), device)], device)
 
+    def voxels(self, stored: Stored, most: int, device: torch.device) -> Batch:
+        """The surroundings of up to so many voxels of a case whose maps are known, spread evenly."""
+        rows = stored.voxels[np.linspace(0, len(stored.voxels) - 1, min(most, len(stored.voxels))).astype(int), 1:]
+        return self._join([self._cut(stored, no_warp((k, j, i)), device) for k, j, i in rows.tolist()], device)
+
     def case_of(self, item: int) -> Stored:
         """Which case an item is taken from: each once per round, in a new order every round."""
         if self._weights is not None:
@@ -100,6 +105,9 @@ class Patches:
 
     def _centre(self, stored: Stored, rng: np.random.Generator) -> tuple[float, float, float]:
         """A patch within the case where it fits; on a labelled voxel with the recipe's probability."""
+        if self._recipe.maps:
+            k, j, i = stored.voxels[int(rng.integers(len(stored.voxels))), 1:].tolist()
+            return k, j, i
         labels = stored.labels()
         wanted = None
         if labels and rng.random() < self._recipe.data.foreground:
@@ -130,6 +138,8 @@ class Patches:
             target = sample_label(label, grid)
             if self._recipe.task == "detection":
                 target = heat_maps(target.cpu().numpy(), self._recipe.label_count, self._stride).to(device)
+        elif self._recipe.quantities:
+            target = self._numbers(stored, warp.centre).to(device)
         else:
             values_of = self._targets[stored.case_id]
             one_class = len(self._recipe.data.target) == 1
@@ -138,6 +148,16 @@ class Patches:
         if self._recipe.task == "fusion":
             record = torch.tensor(self._records[stored.case_id], dtype=torch.float32, device=device)
         return image, target, record
+
+    def _numbers(self, stored: Stored, centre: tuple[float, float, float]) -> Tensor:
+        """The known numbers of the case or of a voxel, in units of their factors."""
+        if self._recipe.maps:
+            k, j, i = (slice(round(n), round(n) + 1) for n in centre)
+            known = self._cache.maps(stored, (k, j, i)).ravel().tolist()
+        else:
+            known = list(self._targets[stored.case_id])
+        factors = [one.factor for one in self._recipe.quantities]
+        return torch.tensor([value / factor for value, factor in zip(known, factors, strict=True)])
 
     def _join(self, items: list[tuple[Tensor, Tensor, Tensor | None]], device: torch.device) -> Batch:
         image = torch.stack([item[0] for item in items])

@@ -25,7 +25,7 @@ from hounsfield.evaluation.dataset import Case, content_digest
 from hounsfield.training.cases import LoadedCase, load_case
 from hounsfield.training.recipe import Recipe
 
-_VOXELS_PER_LABEL = 4096
+_VOXELS_PER_LABEL = 4096  # of maps, too
 _FORMAT = 2
 Box = tuple[slice, slice, slice]
 
@@ -40,7 +40,7 @@ class Stored:
         Its name in the table.
     folder
         Holds ``image.npy`` (channels, k, j, i) float32, ``label.npy`` (k, j, i), ``voxels.npy``
-        (n, 4) int32: label, k, j, i of some voxels of each label.
+        (n, 4) int32: label, k, j, i of some voxels of each label (of maps: 1, where they are known).
     shape
         (k, j, i).
     channels
@@ -107,6 +107,10 @@ class Cache:
     def label(self, stored: Stored, box: Box) -> NDArray[Any]:
         """A copy of a box of the label: (k, j, i)."""
         return self._read(stored.folder / "label.npy", box)
+
+    def maps(self, stored: Stored, box: Box) -> NDArray[np.float32]:
+        """A copy of a box of the maps: (quantities, k, j, i) float32."""
+        return self._read(stored.folder / "label.npy", (slice(None), *box))
 
     def _read(self, path: Path, box: tuple[slice, ...]) -> NDArray[Any]:
         kept = self._kept.get(path)
@@ -175,6 +179,8 @@ def _save(path: Path, array: NDArray[Any]) -> None:
 def _voxels(label: NDArray[Any] | None) -> NDArray[np.int32]:
     """Up to 4096 voxels of every label, chosen by a fixed seed: (n, 4) label, k, j, i."""
     rows = [np.empty((0, 4), np.int32)]
+    if label is not None and label.ndim == 4:  # maps: the voxels where all are known, as those of label 1
+        label = np.isfinite(label).all(axis=0).astype(np.uint8)
     for value in [] if label is None else np.unique(label[label > 0]).tolist():
         places = np.argwhere(label == value)
         if len(places) > _VOXELS_PER_LABEL:

@@ -12,8 +12,11 @@ from numpy.typing import NDArray
 
 from hounsfield.errors import GeometryRefused, InputError, NotReadable
 from hounsfield.evaluation.dataset import Case
+from hounsfield.packages.answers import TimesSpec
+from hounsfield.packages.manifest import InputSpec
 from hounsfield.preparing import prepare, source_view
 from hounsfield.preparing.prepared import Prepared
+from hounsfield.preparing.sequence import as_series, prepare_sequence
 from hounsfield.preparing.steps import resample_nearest
 from hounsfield.reading import load, scan
 from hounsfield.training.recipe import Recipe
@@ -56,17 +59,21 @@ def load_case(case: Case, recipe: Recipe) -> LoadedCase:
     """
     if not recipe.input.channels:  # a record alone
         return LoadedCase(np.zeros((0, *recipe.window), np.float32), None, (1.0, 1.0, 1.0))
-    volumes = _volumes(case, recipe)
-    prepared = [prepare(group, recipe.input) for group in _groups(volumes, recipe, case)]
-    first = prepared[0]
-    image = np.concatenate([one.array for one in prepared])
+    if recipe.task == "dynamic":
+        series = _sequence(case, recipe)
+        read = prepare_sequence(series, _with_times(recipe))
+        image, first, source = read.values, read.prepared, series.geometry
+    else:
+        volumes = _volumes(case, recipe)
+        first = prepare(volumes, recipe.input)
+        image, source = first.array, volumes[0].geometry
     if not np.isfinite(image).all():
         raise InputError(
             fact=f"case {case.id}: {int((~np.isfinite(image)).sum())} voxels are not numbers (NaN or infinite)",
             remedy="repair the scan or remove the case from the table",
             path=case.images[0][1],
         )
-    label = _label(case, recipe, volumes[0].geometry, first)
+    label = _maps(case, recipe, source, first) if recipe.maps else _label(case, recipe, source, first)
     return LoadedCase(np.ascontiguousarray(image, np.float32), label, first.geometry.spacing_mm)
 
 
@@ -78,6 +85,8 @@ def targets_of(cases: Sequence[Case], recipe: Recipe, path: Path) -> dict[str, t
     InputError
         If a column is missing, a value is not one of the classes, or all cases have the same one.
     """
+    if recipe.quantities:
+        return records_of(cases, recipe.data.target, path, required=True)
     found: dict[str, tuple[float, ...]] = {}
     for case in cases:
         cells = [_cell(case, name, path) for name in recipe.data.target]
@@ -103,15 +112,17 @@ def targets_of(cases: Sequence[Case], recipe: Recipe, path: Path) -> dict[str, t
     return found
 
 
-def records_of(cases: Sequence[Case], names: Sequence[str], path: Path) -> dict[str, tuple[float, ...]]:
-    """The record's numbers of each case; an empty cell is NaN (missing)."""
+def records_of(
+    cases: Sequence[Case], names: Sequence[str], path: Path, required: bool = False
+) -> dict[str, tuple[float, ...]]:
+    """The numbers of each case in these columns; an empty cell is NaN (missing), unless it is required."""
     found: dict[str, tuple[float, ...]] = {}
     for case in cases:
         values = []
         for name in names:
             cell = _cell(case, name, path)
             try:
-                values.append(float(cell) if cell else float("nan"))
+                values.append(float(cell) if cell or required else float("nan"))
             except ValueError:
                 raise InputError(
                     f"case {case.id}: {name} is {cell!r}, not a number", "write a number or leave it empty", path
@@ -139,27 +150,72 @@ def _cell(case: Case, name: str, path: Path) -> str:
 
 
 def _volumes(case: Case, recipe: Recipe) -> list[Volume]:
-    wanted = recipe.data.phases
+    """One volume per channel."""
     volumes: list[Volume] = []
     for _, path in _ordered(case, recipe):
         one = read_volume(path)
-        if isinstance(one, Volume):
-            volumes.append(one)
-        elif recipe.task == "dynamic":
-            volumes += [one.at(n) for n in range(len(one.times_s))]
-        else:
+        if not isinstance(one, Volume):
             raise GeometryRefused(f"case {case.id} is a time series", "use a recipe with task = 'dynamic'", path)
-    if recipe.task == "dynamic" and wanted is not None and len(volumes) >= wanted:
-        volumes = [volumes[round(n)] for n in np.linspace(0, len(volumes) - 1, wanted)]
-    expected = wanted if recipe.task == "dynamic" else len(recipe.input.channels)
-    if expected is not None and len(volumes) != expected:
-        what = "phases" if recipe.task == "dynamic" else "channels"
+        volumes.append(one)
+    if len(volumes) != len(recipe.input.channels):
         raise InputError(
-            fact=f"case {case.id} has {len(volumes)} scans, the recipe asks for {expected} {what}",
+            fact=f"case {case.id} has {len(volumes)} scans, the recipe asks for {len(recipe.input.channels)} channels",
             remedy="correct the table or the recipe",
             path=case.images[0][1],
         )
     return volumes
+
+
+def _sequence(case: Case, recipe: Recipe) -> TimeSeries:
+    """The case's one dynamic scan, or its single volumes as the phases of one."""
+    read = [read_volume(path) for _, path in _ordered(case, recipe)]
+    volumes = [one for one in read if isinstance(one, Volume)]
+    if len(read) == 1 and isinstance(read[0], TimeSeries):
+        return read[0]
+    if len(volumes) != len(read):
+        raise InputError(f"case {case.id} mixes volumes and time series", "give one of them", case.images[0][1])
+    return as_series(volumes, f"case {case.id}")
+
+
+def _with_times(recipe: Recipe) -> InputSpec:
+    """The input table; a recipe that only says how many phases there are takes them evenly."""
+    if recipe.input.times is not None or recipe.phases is None:
+        return recipe.input
+    return recipe.input.model_copy(update={"times": TimesSpec(count=recipe.phases)})
+
+
+def _maps(case: Case, recipe: Recipe, source: Geometry, prepared: Prepared) -> NDArray[np.float32]:
+    """(quantities, k, j, i) float32 in the quantities' units; NaN where nobody knows."""
+    if case.label is None:
+        raise InputError(f"case {case.id} has no maps", "fill in the column 'label'")
+    given = maps_of(case.label, len(recipe.quantities), source, case.id)
+    return np.stack([source_view(one, prepared) for one in given])
+
+
+def maps_of(path: Path, count: int, source: Geometry, case_id: str) -> NDArray[np.float32]:
+    """(count, slices, rows, columns) float32 of a file with one volume per quantity, on the scan's grid.
+
+    Raises
+    ------
+    GeometryRefused
+        If its grid is another one than the scan's.
+    InputError
+        If it has another number of volumes, or not one number.
+    """
+    read = read_volume(path)
+    arrays = read.array if isinstance(read, TimeSeries) else read.array[None]
+    if len(arrays) != count:
+        raise InputError(f"case {case_id}: {len(arrays)} maps for {count} quantities", "give one volume each", path)
+    if not read.geometry.is_close(source, _TOLERANCE_MM):
+        raise GeometryRefused(
+            f"case {case_id}: the maps do not lie on the scan's grid ({difference(read.geometry, source)})",
+            "resample them onto the scan",
+            path,
+        )
+    maps = np.asarray(arrays, np.float32)
+    if not np.isfinite(maps).all(axis=0).any():
+        raise InputError(f"case {case_id}: the maps hold no number", "correct the maps", path)
+    return maps
 
 
 def _ordered(case: Case, recipe: Recipe) -> list[tuple[str, Path]]:
@@ -169,17 +225,6 @@ def _ordered(case: Case, recipe: Recipe) -> list[tuple[str, Path]]:
     if recipe.task != "dynamic" and set(names) == set(by_name):
         return [(name, by_name[name]) for name in names]
     return list(case.images)
-
-
-def _groups(volumes: list[Volume], recipe: Recipe, case: Case) -> list[list[Volume]]:
-    """Volumes that are prepared together: all channels of one image, or each phase for itself."""
-    if recipe.task != "dynamic":
-        return [volumes]
-    if any(not volume.geometry.is_close(volumes[0].geometry, _TOLERANCE_MM) for volume in volumes):
-        raise GeometryRefused(
-            f"case {case.id}: the phases do not lie on one grid", "register and resample them", case.images[0][1]
-        )
-    return [[volume] for volume in volumes]
 
 
 def _label(case: Case, recipe: Recipe, source: Geometry, prepared: Prepared) -> NDArray[Any] | None:

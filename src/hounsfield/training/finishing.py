@@ -49,7 +49,7 @@ def finish(
         If the recipe's package table and the training do not make a package.
     """
     network = on_record_alone(network, description)
-    phases = recipe.data.phases or 2
+    phases = recipe.phases or 2
     graph = export_onnx(network, description, recipe.window, folder / "graph.onnx", phases)
     differences = parity(graph.path, network, example_inputs(description, recipe.window, 1, phases))
     for engine, difference in differences.items():

@@ -8,6 +8,7 @@ from torch import Tensor
 
 _SMOOTH = 1.0
 _FOCUS = 2.0
+_BEND = 0.05
 
 
 def loss_of(name: str, logits: Tensor, target: Tensor, class_weights: Tensor | None = None) -> Tensor:
@@ -16,7 +17,7 @@ def loss_of(name: str, logits: Tensor, target: Tensor, class_weights: Tensor | N
     Parameters
     ----------
     name
-        ``dice-ce``, ``dice-focal``, ``ce``, ``focal``, ``bce`` or ``heat-map``.
+        ``dice-ce``, ``dice-focal``, ``ce``, ``focal``, ``bce``, ``heat-map`` or ``smooth-l1``.
     logits
         (batch, classes, ...), or (batch, heads, classes, ...) under deep supervision: each further
         head counts half of the one before.
@@ -42,6 +43,8 @@ def _single(name: str, logits: Tensor, target: Tensor, weights: Tensor | None) -
         return focal(logits, target, weights)
     if name == "bce":
         return _binary(logits, target, weights)
+    if name == "smooth-l1":
+        return F.smooth_l1_loss(logits, target, beta=_BEND)
     return heat_map_loss(logits, target)
 
 

@@ -64,7 +64,7 @@ def gather(recipe: Recipe, folder: Path, cache_folder: Path, stride: int, proces
     InputError
         For anything wrong with the table, the split, a case, its label or its target.
     """
-    labels = recipe.task in ("segmentation", "detection")
+    labels = recipe.reads_labels
     split = None if recipe.data.split_file is None else folder / recipe.data.split_file
     dataset = read_dataset(
         folder / recipe.data.table, split_file=split, labels=labels, images=bool(recipe.input.channels)
@@ -79,9 +79,9 @@ def gather(recipe: Recipe, folder: Path, cache_folder: Path, stride: int, proces
         told("prepare", number, len(cases))
     own, other = tuple(stored[: len(training.cases)]), tuple(stored[len(training.cases) :])
     targets: dict[str, tuple[float, ...]] = {}
-    if labels:
+    if labels and not recipe.maps:
         _check_labels(own, recipe, dataset.path)
-    else:
+    elif not labels:
         targets = targets_of(training.cases, recipe, dataset.path)
         if validation:
             targets |= targets_of(validation, recipe, dataset.path)

@@ -101,13 +101,15 @@ def step_shape(recipe: Recipe, description: Mapping[str, Any], window: tuple[int
     channels = int(description["channels_in"])
     image: tuple[int, ...] = (channels, *window)
     if recipe.task == "dynamic":
-        image = (recipe.data.phases or 1, channels, *window)
+        image = (recipe.phases or 1, channels, *window)
     target: tuple[int, ...] = ()
     if recipe.task == "segmentation":
         target = window
     elif recipe.task == "detection":
         stride = int(description.get("stride", 4))
         target = (int(description["channels_out"]) + 7, *(n // stride for n in window))
+    elif recipe.quantities:
+        target = (len(recipe.quantities),)
     elif len(recipe.data.target) > 1:
         target = (len(recipe.data.target),)
     whole = recipe.task == "segmentation" or (recipe.task != "detection" and not target)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from hounsfield.packages.answers import QuantitySpec
 from hounsfield.packages.manifest import (
     Count,
     Domain,
@@ -138,7 +139,7 @@ class Optimisation(_Table):
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.99
     schedule: Literal["cosine", "polynomial", "constant", "one-cycle"] = "cosine"
     warm_up_steps: Annotated[int, Field(ge=0)] = 100
-    loss: Literal["auto", "dice-ce", "dice-focal", "ce", "focal", "bce", "heat-map"] = "auto"
+    loss: Literal["auto", "dice-ce", "dice-focal", "ce", "focal", "bce", "heat-map", "smooth-l1"] = "auto"
     class_weights: tuple[Positive, ...] = ()
     clip_norm: Positive = 12.0
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.998
@@ -257,9 +258,13 @@ class Recipe(_Table):
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
         per_image = self.task in ("classification", "dynamic", "fusion")
-        if per_image and not self.data.target:
+        if self.task == "dynamic" and bool(self.quantities) != (self.loss == "smooth-l1"):
+            raise ValueError("optimisation.loss: numbers ([[package.output.quantities]]) are learnt with smooth-l1")
+        if self.quantities:
+            self._check_quantities()
+        elif per_image and not self.data.target:
             raise ValueError("data.target: name the column of the class")
-        if per_image and len(self.data.target) == 1 and len(self.data.classes) < 2:
+        if per_image and not self.quantities and len(self.data.target) == 1 and len(self.data.classes) < 2:
             raise ValueError("data.classes: name the values of the target, at least two, in the order of the logits")
         if (self.task == "fusion") != bool(self.data.record):
             raise ValueError("data.record: a fusion recipe names the columns of its record, and no other task does")
@@ -267,7 +272,7 @@ class Recipe(_Table):
             raise ValueError("input.record: its columns are not those of data.record, in the same order")
         if not self.input.channels and self.task != "fusion":
             raise ValueError("input.channels: name at least one channel")
-        if per_image and self.package is not None:
+        if per_image and self.package is not None and not self.quantities:
             self._check_classes(self.package.output)
         if not per_image and self.labels is None and self.package is None:
             raise ValueError("labels: say how many labels there are besides the background, or give [package.output]")
@@ -281,13 +286,26 @@ class Recipe(_Table):
     def _check_classes(self, output: OutputSpec) -> None:
         """The classes of the package are those of the data, in the same order."""
         names = self.data.classes if len(self.data.target) == 1 else self.data.target
-        labels = (*(one.label for one in output.classes), *(one.label for one in output.quantities))
+        labels = tuple(one.label for one in output.classes)
         if labels != names:
             raise ValueError(f"package.output: its labels are {list(labels)}, the data has {list(names)}")
         several = len(self.data.target) > 1 or self.optimisation.loss == "bce"
         if output.classes and output.activation != ("sigmoid" if several else "softmax"):
             raise ValueError(
                 f"package.output.activation: this training makes {'sigmoid' if several else 'softmax'} scores"
+            )
+
+    def _check_quantities(self) -> None:
+        """The size of the signal is what is learnt from, so nothing may change it."""
+        for name in ("gamma", "contrast", "brightness", "scanner"):
+            if getattr(self.augmentation, name).probability:
+                raise ValueError(f"augmentation.{name}: it changes the numbers that are learnt; set probability = 0")
+        labels = tuple(one.label for one in self.quantities)
+        if not self.maps and labels != self.data.target:
+            raise ValueError(f"data.target: name the columns of the quantities, {', '.join(labels)}")
+        if self.maps and (self.data.target or self.augmentation.shift_voxels):
+            raise ValueError(
+                "data.target, augmentation.shift_voxels: maps are learnt from the column 'label', in place"
             )
 
     def _check_flips(self) -> None:
@@ -308,8 +326,30 @@ class Recipe(_Table):
         return len(self.package.output.segments) if self.package is not None else 0
 
     @property
+    def quantities(self) -> tuple[QuantitySpec, ...]:
+        """The numbers that a dynamic network answers; none where it answers classes."""
+        return self.package.output.quantities if self.task == "dynamic" and self.package is not None else ()
+
+    @property
+    def maps(self) -> bool:
+        """Whether the numbers are of every voxel, and known from maps in the column ``label``."""
+        return bool(self.quantities) and self.input.times is not None and self.input.times.every_voxel
+
+    @property
+    def reads_labels(self) -> bool:
+        """Whether what is learnt stands in files beside the scans."""
+        return self.task in ("segmentation", "detection") or self.maps
+
+    @property
+    def phases(self) -> int | None:
+        """Time points that the network sees of a sequence."""
+        return self.data.phases if self.input.times is None else self.input.times.count
+
+    @property
     def output_channels(self) -> int:
         """Logits of the network."""
+        if self.quantities:
+            return len(self.quantities)
         if self.task == "segmentation":
             return self.label_count + 1
         if self.task == "detection":
@@ -325,6 +365,8 @@ class Recipe(_Table):
             return "dice-ce"
         if self.task == "detection":
             return "heat-map"
+        if self.quantities:
+            return "smooth-l1"
         return "bce" if len(self.data.target) > 1 else "ce"
 
     @property
@@ -338,7 +380,7 @@ _LOSSES: dict[str, tuple[str, ...]] = {
     "segmentation": ("dice-ce", "dice-focal", "ce", "focal"),
     "detection": ("heat-map",),
     "classification": ("ce", "focal", "bce"),
-    "dynamic": ("ce", "focal", "bce"),
+    "dynamic": ("ce", "focal", "bce", "smooth-l1"),
     "fusion": ("ce", "focal", "bce"),
 }
 

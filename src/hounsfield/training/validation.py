@@ -1,8 +1,9 @@
 """How good the averaged network is on whole validation cases, as one number that grows.
 
 Segmentation: mean Dice of the labels over sliding windows. Classes: area under the ROC curve
-(Mann-Whitney), the mean over findings. Detection: mean sensitivity at 1/8 to 8 false positives per
-case. This number only steers the training; what a package claims is evaluated elsewhere.
+(Mann-Whitney), the mean over findings. Numbers: Lin's concordance, the mean over quantities.
+Detection: mean sensitivity at 1/8 to 8 false positives per case.
+This number only steers the training; what a package claims is evaluated elsewhere.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hounsfield.evaluation.overlap import dice
+from hounsfield.evaluation.quantities import concordance
 from hounsfield.findings.peaks import find_peaks
 from hounsfield.training.batches import Patches
 from hounsfield.training.cache import Box, Cache, Stored
 from hounsfield.training.recipe import Recipe
 
+_VOXELS = 512
 _RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 
 
@@ -51,7 +54,26 @@ def validate(
             return _segmentation(network, recipe, cases, cache, device)
         if recipe.task == "detection":
             return _detection(network, recipe, cases, cache, device, stride)
+        if recipe.quantities:
+            return _numbers(network, recipe, cases, patches, device)
         return _classes(network, recipe, cases, patches, device)
+
+
+def _numbers(
+    network: nn.Module, recipe: Recipe, cases: Sequence[Stored], patches: Patches, device: torch.device
+) -> Score:
+    found, known = [], []
+    for stored in cases:
+        batch = patches.voxels(stored, _VOXELS, device) if recipe.maps else patches.middle(stored, device)
+        found.append(network(*batch.inputs).float().cpu().numpy())
+        known.append(batch.target.cpu().numpy())
+    one, two = np.concatenate(known).astype(np.float64), np.concatenate(found).astype(np.float64)
+    weights = np.ones((1, len(one)))
+    parts = {
+        spec.label: round(float(np.nan_to_num(concordance(one[:, n], two[:, n], weights)[0])), 4)
+        for n, spec in enumerate(recipe.quantities)
+    }
+    return Score("concordance", float(np.mean(list(parts.values()))), parts)
 
 
 def _segmentation(

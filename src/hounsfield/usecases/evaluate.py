@@ -123,7 +123,8 @@ def evaluate(request: EvaluateRequest, on_event: OnEvent = silent) -> EvaluateRe
         If the output folder is not empty.
     """
     package = open_package(request.model)
-    labels = package.manifest.task in ("segmentation", "detection")
+    times = package.manifest.input.times
+    labels = package.manifest.task in ("segmentation", "detection") or (times is not None and times.every_voxel)
     other = None if request.against is None else open_package(request.against)
     data = part_of(request, labels, bool(package.manifest.input.channels))
     demand_strata(request, data)

@@ -1,4 +1,4 @@
-"""Evaluate a package that answers classes: AUC, operating points, calibration, strata, paired comparison."""
+"""Evaluate a package that answers classes, numbers or places: figures, strata, paired comparison."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from hounsfield.errors import InputError, SettingsError
+import numpy as np
+
+from hounsfield.errors import InputError
 from hounsfield.evaluation.class_summary import ClassCases, summarise_class
 from hounsfield.evaluation.classification import threshold_for_sensitivity, threshold_youden
 from hounsfield.evaluation.comparison import Comparison, compare_auc, compare_paired, holm
 from hounsfield.evaluation.dataset import Dataset
 from hounsfield.evaluation.detection_summary import DetectedCase, DetectionSummary, summarise_detections
+from hounsfield.evaluation.quantities import QuantitySummary, summarise_quantity
 from hounsfield.evaluation.record import EvaluatedModel, EvaluatedOn, FailedCase
 from hounsfield.evaluation.score_record import (
     AnsweredCase,
@@ -27,7 +30,7 @@ from hounsfield.packages import ModelPackage
 from hounsfield.usecases.events import OnEvent
 from hounsfield.usecases.job import Choices
 from hounsfield.usecases.over_cases import effort_of, over_cases, strata_of, warnings_of
-from hounsfield.usecases.score_scoring import ScoreScorer, known_classes
+from hounsfield.usecases.score_scoring import Floats, ScoreScorer, known_classes, known_numbers
 from hounsfield.version import __version__
 
 if TYPE_CHECKING:
@@ -42,6 +45,7 @@ class _Answers:
     cases: tuple[AnsweredCase, ...]
     failed: tuple[FailedCase, ...]
     detections: tuple[tuple[DetectedCase, ...], ...] = ()
+    voxels: tuple[tuple[Floats, Floats], ...] = ()
 
 
 def evaluate_scores(
@@ -59,11 +63,6 @@ def evaluate_scores(
     InputError
         If the table does not say the classes, or not one case could be answered.
     """
-    if package.manifest.task == "dynamic" or (package.manifest.input.record and package.manifest.input.channels):
-        raise SettingsError(
-            f"{package.reference} reads a sequence, or images with a record; neither is evaluated here yet",
-            "evaluate it from Python with hounsfield.evaluation",
-        )
     _demand_same_answers(package, other)
     first = _answer_all(package, request.choices, data, request, on_event)
     second = None
@@ -73,6 +72,8 @@ def evaluate_scores(
     summary = summarise_scores(package, first.cases, strata, request.seed, request.minimum_patients)
     if package.manifest.output.boxes:
         summary = replace(summary, detections=_detections(package, first, data, request.seed))
+    if first.voxels:
+        summary = replace(summary, quantities=_voxelwise(package, first, request.seed))
     record = ScoreRecord(
         model=first.model,
         data=facts,
@@ -94,7 +95,7 @@ def evaluate_scores(
 def summarise_scores(
     package: ModelPackage, cases: Sequence[AnsweredCase], strata: Sequence[str], seed: int, minimum: int
 ) -> ScoreSummary:
-    """The figures of every reported class."""
+    """The figures of every reported class, or of every quantity."""
     patients = tuple(case.patient_id for case in cases)
     columns = {name: tuple(_group(case, name) for case in cases) for name in strata}
     classes = []
@@ -109,7 +110,29 @@ def summarise_scores(
             )
             points = {point.name: point.threshold for point in spec.operating_points}
             classes.append(summarise_class(own, points, strata, seed, minimum))
-    return ScoreSummary(len(cases), len(set(patients)), tuple(classes))
+    numbers = tuple(
+        summarise_quantity(
+            spec.label,
+            spec.unit.value,
+            [case.known[spec.label] for case in cases],
+            [case.answers[spec.label] for case in cases],
+            patients,
+            seed,
+        )
+        for spec in package.manifest.output.quantities
+    )
+    return ScoreSummary(len(cases), len(set(patients)), tuple(classes), numbers)
+
+
+def _voxelwise(package: ModelPackage, read: _Answers, seed: int) -> tuple[QuantitySummary, ...]:
+    """The figures of every map, voxel by voxel; intervals are over patients all the same."""
+    counts = [known.shape[1] for known, _ in read.voxels]
+    patients = [case.patient_id for case, count in zip(read.cases, counts, strict=True) for _ in range(count)]
+    known, found = (np.concatenate([pair[side] for pair in read.voxels], axis=1) for side in (0, 1))
+    return tuple(
+        summarise_quantity(spec.label, spec.unit.value, known[n].tolist(), found[n].tolist(), patients, seed)
+        for n, spec in enumerate(package.manifest.output.quantities)
+    )
 
 
 def _detections(package: ModelPackage, read: _Answers, data: Dataset, seed: int) -> tuple[DetectionSummary, ...]:
@@ -159,20 +182,25 @@ def why_no_evidence(record: ScoreRecord) -> str | None:
 def _answer_all(
     package: ModelPackage, choices: Choices, data: Dataset, request: EvaluateRequest, on_event: OnEvent
 ) -> _Answers:
-    known = known_classes(data, package, request.target) if package.manifest.output.classes else {}
+    manifest, known = package.manifest, {}
+    if manifest.output.classes:
+        known = known_classes(data, package, request.target)
+    elif manifest.output.quantities and not (manifest.input.times and manifest.input.times.every_voxel):
+        known = known_numbers(data, package)
     scorer = ScoreScorer(package, replace(choices, allow_unproven=True), known)
     model = over_cases(scorer, package, choices, data, on_event)
-    return _Answers(model, tuple(scorer.cases), tuple(scorer.failed), tuple(scorer.detections))
+    return _Answers(model, tuple(scorer.cases), tuple(scorer.failed), tuple(scorer.detections), tuple(scorer.voxels))
 
 
 def _demand_same_answers(package: ModelPackage, other: ModelPackage | None) -> None:
     def names(one: ModelPackage) -> list[str]:
-        return [spec.label for spec in one.manifest.output.classes if spec.reported]
+        output = one.manifest.output
+        return [spec.label for spec in output.classes if spec.reported] + [spec.label for spec in output.quantities]
 
     if other is not None and names(package) != names(other):
         raise InputError(
-            f"{package.reference} and {other.reference} do not answer the same classes",
-            "compare packages whose reported classes have the same labels",
+            f"{package.reference} and {other.reference} do not answer the same classes or quantities",
+            "compare packages whose reported answers have the same labels",
         )
 
 
@@ -201,7 +229,7 @@ def _proposed(package: ModelPackage, cases: Sequence[AnsweredCase]) -> dict[str,
 def _compare(
     package: ModelPackage, first: Sequence[AnsweredCase], second: Sequence[AnsweredCase], seed: int
 ) -> tuple[ComparedScore, ...]:
-    """AUC and Brier score of every reported class, on the cases that both answered."""
+    """AUC and Brier score of every reported class, the error of every quantity, on the cases that both answered."""
     partner = {case.case_id: case for case in second}
     pairs = [(case, partner[case.case_id]) for case in first if case.case_id in partner]
     patients = [case.patient_id for case, _ in pairs]
@@ -214,5 +242,9 @@ def _compare(
         rows.append((spec.label, "AUC", compare_auc(truth, one, two, patients, seed)))
         gaps = [[(said - known) ** 2 for said, known in zip(side, truth, strict=True)] for side in (one, two)]
         rows.append((spec.label, "Brier score", compare_paired(gaps[0], gaps[1], patients, seed)))
+    for quantity in package.manifest.output.quantities:
+        label = quantity.label
+        errors = [[abs(pair[n].answers[label] - pair[n].known[label]) for pair in pairs] for n in (0, 1)]
+        rows.append((label, "absolute error", compare_paired(errors[0], errors[1], patients, seed)))
     adjusted = holm([row[2].p_value for row in rows])
     return tuple(ComparedScore(*row[:2], len(pairs), row[2], p) for row, p in zip(rows, adjusted, strict=True))

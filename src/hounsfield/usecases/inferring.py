@@ -39,10 +39,23 @@ def infer_stage(
 ) -> Labelled:
     """Prepare, run the network as planned, restore, clean up."""
     before, began = time.process_time(), time.perf_counter()
-    if package.manifest.output.classes:
+    if package.manifest.input.record:
+        from hounsfield.usecases.fusing import fuse
+
+        network = fuse(loaded, package, choices, on_event)
+    elif package.manifest.output.classes and package.manifest.input.times is None:
         from hounsfield.usecases.classifying import classify
 
         network = classify(loaded, package, choices, sessions, on_event, plan)
+        if choices.explain:
+            from hounsfield.usecases.explaining import explain
+
+            maps, told = explain(loaded, package, network)
+            network = replace(network, explanations=maps, warnings=(*network.warnings, *told))
+    elif package.manifest.input.times is not None:
+        from hounsfield.usecases.sequences import read_sequence
+
+        network = read_sequence(loaded, package, choices, on_event)
     elif package.manifest.output.boxes:
         from hounsfield.usecases.detecting import detect
 

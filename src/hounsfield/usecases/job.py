@@ -34,12 +34,16 @@ class Choices:
         Which DICOM SEG to write: ``"binary"``, or ``"both"`` for a label map beside it. The SR always
         refers to the binary one, because validators know no SR on a label map yet.
     allow_unproven
-        Accept a precision without evidence in the package; the result says so.
+        Accept a precision without evidence or without a passed gate; the result says so.
     threads
         CPU threads, 0 for all.
     mode
         ``"window"`` slides the package's window; ``"whole"`` runs the exact equivalent of one pass
         over the whole volume.
+    record
+        (name, value) pairs that the package reads beside the scan.
+    explain
+        Write a class-activation map for each reported class.
     """
 
     precision: str = "fp32"
@@ -50,11 +54,14 @@ class Choices:
     allow_unproven: bool = False
     threads: int = 0
     mode: Literal["window", "whole"] = "window"
+    record: tuple[tuple[str, Any], ...] = ()
+    explain: bool = False
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Choices:
         """The choices from ``dataclasses.asdict``."""
-        return cls(**{**data, "at": tuple(Place.from_dict(one) for one in data["at"])})
+        at = tuple(Place.from_dict(one) for one in data["at"])
+        return cls(**{**data, "at": at, "record": tuple((name, value) for name, value in data["record"])})
 
 
 @dataclass(frozen=True)

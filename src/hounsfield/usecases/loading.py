@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,8 @@ def load_stage(series: Series, package: ModelPackage, choices: Choices, known: t
     """
     began = time.perf_counter()
     whole = load(series, repair=choices.repair)
+    if package.manifest.input.times is not None:
+        return _sequence(whole, package, choices, known, series.source, began)
     if isinstance(whole, TimeSeries):
         raise GeometryRefused(
             f"the series has {len(whole.times_s)} time points, the model reads one volume",
@@ -37,6 +40,22 @@ def load_stage(series: Series, package: ModelPackage, choices: Choices, known: t
             series.source,
         )
     return loaded_part(whole, package, choices, known, series.source, began)
+
+
+def _sequence(
+    series: Volume | TimeSeries,
+    package: ModelPackage,
+    choices: Choices,
+    known: tuple[str, ...],
+    source: Path,
+    began: float,
+) -> Loaded:
+    """A sequence in memory; the domain is checked on its first time point."""
+    if isinstance(series, Volume):
+        raise GeometryRefused(
+            "the series is one volume, the model reads a sequence over time", "choose the dynamic series", source
+        )
+    return replace(loaded_part(series.at(0), package, choices, known, source, began), times=series)
 
 
 def loaded_part(

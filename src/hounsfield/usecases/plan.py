@@ -18,6 +18,7 @@ from hounsfield.settings import Settings, load_settings
 from hounsfield.usecases.events import Note, OnEvent, silent
 from hounsfield.usecases.job import Choices
 from hounsfield.usecases.sessions import proven_precision
+from hounsfield.usecases.small_networks import reads_named_inputs
 from hounsfield.usecases.spots import demand_points, largest_region
 from hounsfield.volume import Geometry
 
@@ -247,7 +248,7 @@ def _features(package: ModelPackage, precision: Precision) -> int | None:
     """Input channels of the graph's linear head, where it has one that is worth cutting off."""
     from hounsfield.inference import OnnxGraph, split_head
 
-    if precision == "int8" or package.manifest.steps:
+    if reads_named_inputs(package) or precision == "int8" or package.manifest.steps:
         return None
     split = split_head(OnnxGraph(package.graph_path(precision)))
     return split[1].features if split is not None and split[1].smaller else None

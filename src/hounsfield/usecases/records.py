@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from hounsfield.errors import DomainRefused, InputError, NotReadable
 from hounsfield.packages.answers import ColumnSpec
+from hounsfield.writing.facts import RecordValue
 
 _MOST_BYTES: Final = 2**20
 _SYNTAX: Final = 'write one JSON object of numbers, such as {"age": 64, "psa": 7.1}; null where a value is missing'
@@ -74,6 +75,14 @@ def checked_record(
     if all(math.isnan(value) for value in values):
         raise InputError("not one value of the record is known", _SYNTAX, path)
     return np.array([values], np.float32), tuple(warnings)
+
+
+def record_values(columns: Sequence[ColumnSpec], values: NDArray[np.float32]) -> tuple[RecordValue, ...]:
+    """The record as it was read, for the result."""
+    return tuple(
+        RecordValue(one.name, one.title, one.unit, None if np.isnan(value) else float(f"{value:.7g}"))
+        for one, value in zip(columns, values[0], strict=True)
+    )
 
 
 def _outside(one: ColumnSpec, value: float, path: Path | None) -> list[str]:

@@ -18,7 +18,10 @@ from hounsfield.usecases.events import OnEvent, Progress, silent
 from hounsfield.usecases.job import Choices, Job, SeriesResult
 from hounsfield.usecases.plan import Planner
 from hounsfield.usecases.resuming import finished_before
+from hounsfield.usecases.records import checked_record, read_record
 from hounsfield.usecases.run_record import is_record_only, run_record
+from hounsfield.usecases.sequence_series import dynamic_series
+from hounsfield.usecases.small_networks import reads_named_inputs
 from hounsfield.usecases.spots import demand_points
 from hounsfield.usecases.stages import result_name
 from hounsfield.usecases.supervise import Supervisor
@@ -136,11 +139,15 @@ def run_model(request: RunRequest, on_event: OnEvent = silent) -> RunResult:
         return run_record(package, request)
     demand_points(package, request.choices)
     source = _scan_of(package, request)
-    request = _as_planned(request, package)
+    request = _with_record(package, _as_planned(request, package))
     finished = finished_before(request.output, package, request.choices.precision, resume=request.resume)
     planner = Planner(package, request.choices, request.budget.host_bytes is not None, on_event)
     with scan_path(source) as contents:
-        wanted = _wanted(contents, request)
+        wanted = _wanted(contents, request, package)
+        if request.choices.record and len(wanted) > 1:
+            raise SettingsError(
+                f"a record is of one scan, and {len(wanted)} series could be read", "name one with --series"
+            )
         order = [result_name(series) for series in wanted]
         results, jobs = dict(finished), []
         for name, series in zip(order, wanted, strict=True):
@@ -158,14 +165,29 @@ def run_model(request: RunRequest, on_event: OnEvent = silent) -> RunResult:
     return result
 
 
+def _with_record(package: ModelPackage, request: RunRequest) -> RunRequest:
+    """The request with the numbers of its record, which are checked before any scan is read."""
+    columns = package.manifest.input.record
+    if not columns:
+        return request
+    if request.record is None:
+        raise SettingsError(
+            f"{package.reference} reads a record beside the scan, and none was given", "give it with --record FILE.json"
+        )
+    if request.resume:
+        raise SettingsError("a run with a record is not resumed", "leave --resume out")
+    data = read_record(request.record)
+    checked_record(data, columns, request.record)
+    return replace(request, choices=replace(request.choices, record=tuple(data.items())))
+
+
 def _scan_of(package: ModelPackage, request: RunRequest) -> Path:
     """The scan that the package reads, or why it cannot be read."""
-    if package.manifest.input.record:
-        raise SettingsError(
-            f"{package.reference} reads images and a record together, which is not run from here yet",
-            "use a package that reads one of them",
-        )
-    if request.record is not None:
+    if request.choices.explain:
+        from hounsfield.usecases.explaining import demand_explainable
+
+        demand_explainable(package)
+    if request.record is not None and not package.manifest.input.record:
         raise SettingsError(f"{package.reference} reads no record", "leave --record out")
     if request.input is None:
         raise SettingsError("no scan was given", "give a folder, file, zip or tar after the model")
@@ -235,7 +257,9 @@ def _job(
     if refused is not None:
         raise refused
     plan = request.plan
-    if plan is not None and series.geometry is not None:
+    if reads_named_inputs(package):
+        plan = None
+    elif plan is not None and series.geometry is not None:
         planner.remember(series, name)
     elif plan is None and (series.geometry is not None or request.budget.host_bytes is not None):
         plan = planner.plan(series, request.budget, name)
@@ -260,10 +284,12 @@ def _unread(contents: Contents) -> tuple[str, ...]:
     return (f"{len(damaged)} files beside the scan could not be read and may belong to it: {damaged[0].reason}",)
 
 
-def _wanted(contents: Contents, request: RunRequest) -> tuple[Series, ...]:
+def _wanted(contents: Contents, request: RunRequest, package: ModelPackage) -> tuple[Series, ...]:
     """The series to read: the one asked for, else all that have voxels, refused ones included."""
     if request.series is not None:
         return (contents.choose(request.series),)
+    if package.manifest.input.times is not None:
+        return dynamic_series(contents)
     wanted = tuple(s for s in contents.series if s.is_loadable or s.is_repairable or _is_refused_volume(s))
     if not wanted:
         contents.choose(repair=request.choices.repair)

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from hounsfield.errors import OutputError, SettingsError
 from hounsfield.findings import ClassScore
 from hounsfield.inference.activating import probabilities
-from hounsfield.inference.named import NamedAnswer, run_named
+from hounsfield.inference.named import NamedAnswer
 from hounsfield.packages import ModelPackage
 from hounsfield.usecases.classifying import class_scores, score_rows
 from hounsfield.usecases.job import Choices, SeriesResult
-from hounsfield.usecases.records import checked_record, read_record
-from hounsfield.usecases.sessions import proven_precision
+from hounsfield.usecases.records import checked_record, read_record, record_values
+from hounsfield.usecases.small_networks import run_small
 from hounsfield.version import __version__
 
 if TYPE_CHECKING:
@@ -52,12 +52,7 @@ def answer_record(package: ModelPackage, choices: Choices, values: NDArray[np.fl
     PackageInvalid, EngineError
         From the package and the engine.
     """
-    precision = proven_precision(package, choices)
-    if precision != "fp32":
-        raise SettingsError(f"a record is read in fp32, not in {precision}", "leave --precision out")
-    graph = package.graph("fp32")
-    engine = choices.engine or "openvino"
-    ran = run_named(package.root / graph.file, {graph.record or graph.input: values}, engine, choices.threads)
+    ran = run_small(package, choices, record=values)
     (row,) = probabilities(ran.values, package.manifest.output)
     return RecordAnswer(tuple(class_scores(package.manifest.output.classes, row.tolist())), ran)
 
@@ -102,8 +97,7 @@ def run_record(package: ModelPackage, request: RunRequest) -> RunResult:
         seconds=round(time.perf_counter() - began, 3),
         unproven=unproven,
         warnings=((f"the package has no evidence for {answer.ran.precision}",) if unproven else ()) + warnings,
-        columns=tuple((one.name, one.title, one.unit) for one in manifest.input.record),
-        values=tuple(None if np.isnan(v) else float(f"{v:.7g}") for v in values[0]),
+        record=record_values(manifest.input.record, values),
     )
     partial = request.output / f".partial-record-{secrets.token_hex(4)}"
     try:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hounsfield.errors import InputError
 from hounsfield.evaluation.dataset import Case, Dataset
@@ -16,8 +18,10 @@ from hounsfield.evaluation.detection_summary import DetectedCase
 from hounsfield.evaluation.record import FailedCase
 from hounsfield.evaluation.score_record import AnsweredCase
 from hounsfield.evaluation.scoring import label_map
+from hounsfield.findings.maps import ParameterMap
 from hounsfield.packages import ModelPackage
 from hounsfield.reading import read, scan
+from hounsfield.training.cases import maps_of, read_volume
 from hounsfield.usecases.case_scoring import acquired, choices_of, in_words
 from hounsfield.usecases.events import Note, OnEvent, silent
 from hounsfield.usecases.inferring import infer_stage
@@ -26,8 +30,12 @@ from hounsfield.usecases.loading import load_stage, loaded_part
 from hounsfield.usecases.records import checked_record
 from hounsfield.usecases.run_record import answer_record, is_record_only
 from hounsfield.usecases.sessions import Sessions
+from hounsfield.usecases.small_networks import reads_named_inputs
 from hounsfield.usecases.stages import Labelled, Loaded
+from hounsfield.volume import Volume
 
+Floats = NDArray[np.float64]
+_MOST_VOXELS = 500
 _PICTURES = (".png", ".jpg", ".jpeg")
 
 
@@ -48,11 +56,12 @@ class ScoreScorer:
         self.cases: list[AnsweredCase] = []
         self.failed: list[FailedCase] = []
         self.detections: list[tuple[DetectedCase, ...]] = []
+        self.voxels: list[tuple[Floats, Floats]] = []
         self.engine = self.ran_precision = ""
 
     def add(self, case: Case, on_event: OnEvent = silent) -> None:
         """Answer a case, or note why it gave no answer; a package or engine that cannot run at all raises."""
-        if not is_record_only(self._package):
+        if not reads_named_inputs(self._package):
             self._sessions.open(self._package, self._choices)
         try:
             self.cases.append(self._answered(case))
@@ -68,21 +77,31 @@ class ScoreScorer:
         began = time.perf_counter()
         if is_record_only(self._package):
             return self._record(case, began)
+        known = self._known.get(case.id, {})
         choices = choices_of(case, self._package, self._choices)
+        told = {name: cell for name, cell in case.columns.items() if cell}
+        columns = self._package.manifest.input.record
+        choices = replace(choices, record=tuple((one.name, told.get(one.name)) for one in columns))
         loaded = self._loaded(case, choices)
         answer: Labelled = infer_stage(loaded, self._package, choices, self._sessions, silent)
         self.engine, self.ran_precision = answer.engine, answer.precision
-        told = {name: cell for name, cell in case.columns.items() if cell}
         if self._package.manifest.output.boxes:
             self.detections.append(detected_case(case, answer, len(self._package.manifest.output.boxes)))
+        answers = {one.label: one.probability for one in answer.scores}
+        answers |= {label: one.value for label, one in answer.numbers}
+        if answer.maps:
+            truth, found = compared_maps(case, answer.maps)
+            self.voxels.append((truth, found))
+            labels = [one.label for one in answer.maps]
+            answers, known = (dict(zip(labels, side.mean(axis=1).tolist(), strict=True)) for side in (found, truth))
         return AnsweredCase(
             case.id,
             case.patient_id,
-            {one.label: one.probability for one in answer.scores},
-            self._known.get(case.id, {}),
+            answers,
+            known,
             {**acquired(loaded.whole.provenance.acquisition), **told},
             time.perf_counter() - began,
-            loaded.warnings,
+            (*loaded.warnings, *answer.warnings),
         )
 
     def _record(self, case: Case, began: float) -> AnsweredCase:
@@ -109,13 +128,39 @@ class ScoreScorer:
 
     def _picture(self, path: Path, choices: Choices) -> Loaded:
         """A PNG or JPEG of a data set, read as in training: one slice of 1 mm pixels."""
-        from hounsfield.training.cases import read_volume
-        from hounsfield.volume import Volume
-
         volume = read_volume(path)
         if not isinstance(volume, Volume):
             raise InputError("it is no single picture", "give one image per case", path)
         return loaded_part(volume, self._package, choices, (), path, time.perf_counter())
+
+
+def compared_maps(case: Case, maps: Sequence[ParameterMap]) -> tuple[Floats, Floats]:
+    """Known and found numbers (quantities, voxels) of up to 500 voxels, evenly spread over those that are known.
+
+    Raises
+    ------
+    InputError
+        If the case has no maps, or the network read not one of those voxels.
+    GeometryRefused
+        If they lie on another grid.
+    """
+    if case.label is None:
+        raise InputError("the case has no known maps", "fill in the column 'label'")
+    geometry = read_volume(case.images[0][1]).geometry
+    truth = maps_of(case.label, len(maps), geometry, case.id)
+    found = np.stack([one.array for one in maps])
+    both = np.flatnonzero(np.isfinite(truth).all(axis=0) & np.isfinite(found).all(axis=0))
+    if not both.size:
+        raise InputError("the network read no voxel whose numbers are known", "check the maps")
+    chosen = both[np.linspace(0, both.size - 1, min(_MOST_VOXELS, both.size)).astype(int)]
+    known, answered = (side.reshape(len(maps), -1)[:, chosen].astype(np.float64) for side in (truth, found))
+    return known, answered
+
+
+def known_numbers(data: Dataset, package: ModelPackage) -> dict[str, dict[str, float]]:
+    """The table's number of every quantity, by case."""
+    labels = [one.label for one in package.manifest.output.quantities]
+    return {case.id: {label: number_in(case, label, data) for label in labels} for case in data.cases}
 
 
 def detected_case(case: Case, answer: Labelled, kinds: int) -> tuple[DetectedCase, ...]:

@@ -30,11 +30,6 @@ class Spot:
 
 def demand_points(package: ModelPackage, choices: Choices) -> None:
     """Raise SettingsError where the package reads the surroundings of a point and none was given."""
-    if package.manifest.task == "dynamic":
-        raise SettingsError(
-            f"{package.reference} reads a sequence over time, which is not run from here yet",
-            "use it from Python with hounsfield.inference.named",
-        )
     if package.manifest.input.point is not None and not choices.at:
         raise SettingsError(
             f"{package.reference} reads the surroundings of a point, and none was given",

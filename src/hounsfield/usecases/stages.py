@@ -8,28 +8,34 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hounsfield.findings import ClassScore
+from hounsfield.findings import ClassScore, Measurement
+from hounsfield.findings.maps import ParameterMap
 from hounsfield.reading import Series
 from hounsfield.usecases.spots import Spot
-from hounsfield.volume import LabelMap, Volume
+from hounsfield.volume import LabelMap, TimeSeries, Volume
 
 if TYPE_CHECKING:
     from hounsfield.usecases.detecting import Detected
+    from hounsfield.writing.facts import RecordValue
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A scan that the package may read: the whole, and the parts that are read."""
+    """A scan that the package may read: the whole, and the parts that are read.
+
+    Of a sequence ``whole`` is the first time point, and ``times`` are all of them.
+    """
 
     whole: Volume
     spots: tuple[Spot, ...]
     warnings: tuple[str, ...]
     seconds: float
+    times: TimeSeries | None = None
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Labels on the whole scan's grid or class scores, and what they took."""
+    """Labels on the whole scan's grid, class scores, (label, number) or maps of numbers, and what they took."""
 
     labels: LabelMap
     engine: str
@@ -39,6 +45,10 @@ class Labelled:
     warnings: tuple[str, ...] = field(default=())
     scores: tuple[ClassScore, ...] = ()
     detected: tuple[Detected, ...] = ()
+    numbers: tuple[tuple[str, Measurement], ...] = ()
+    maps: tuple[ParameterMap, ...] = ()
+    record: tuple[RecordValue, ...] = ()
+    explanations: tuple[ParameterMap, ...] = ()
 
 
 def result_name(series: Series) -> str:

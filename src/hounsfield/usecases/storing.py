@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from hounsfield.findings import CodedConcept, Finding, Findings, Segment
+from hounsfield.findings.maps import map_findings, quantity_findings
 from hounsfield.findings.measuring import measure_segments
 from hounsfield.findings.scoring import class_findings
 from hounsfield.findings.terminology import DIAMETER, FINDING_COUNT, VOLUME
@@ -38,6 +39,9 @@ def write_stage(
     segments = tuple(segment_of(spec) for spec in package.manifest.output.segments)
     if labelled.scores:
         findings = Findings((), class_findings(labelled.scores, run_uid), labelled.scores)
+    elif labelled.maps or labelled.numbers:
+        found = (*map_findings(labelled.maps, run_uid), *quantity_findings(labelled.numbers, run_uid))
+        findings = Findings((), found, maps=labelled.maps)
     elif package.manifest.output.boxes:
         from hounsfield.usecases.detecting import detection_findings
 
@@ -45,7 +49,15 @@ def write_stage(
     else:
         findings = measure_segments(labelled.labels, loaded.whole, segments, seed=run_uid)
     facts = _facts(package, loaded, labelled, choices, run_uid, began)
-    result = Result(loaded.whole, labelled.labels, findings, facts, ResultUids.for_run(run_uid))
+    result = Result(
+        loaded.whole,
+        labelled.labels,
+        findings,
+        facts,
+        ResultUids.for_run(run_uid),
+        labelled.record,
+        labelled.explanations,
+    )
     written = _write_all(result, output, name, choices)
     rows = _rows(findings, segments)
     figures = {
@@ -57,8 +69,12 @@ def write_stage(
 
 
 def _located_row(finding: Finding) -> dict[str, Any]:
-    """A located finding, or how many there are of a kind."""
+    """A located finding, how many there are of a kind, or a number (of a map its median)."""
     values = {one.concept: one.value for one in finding.measurements}
+    if finding.centre_mm is None and FINDING_COUNT not in values:
+        middle = finding.measurements[len(finding.measurements) // 2] if finding.measurements else None
+        told = {"value": None, "unit": ""} if middle is None else {"value": middle.value, "unit": middle.unit.value}
+        return {"label": finding.tracking_id, "point_mm": None, **told}
     point = None if finding.centre_mm is None else list(finding.centre_mm)
     if point is None:
         return {"label": finding.tracking_id, "count": round(values[FINDING_COUNT]), "point_mm": None}
@@ -92,7 +108,17 @@ def _rows(findings: Findings, segments: tuple[Segment, ...]) -> tuple[dict[str, 
 
 
 def _write_all(result: Any, output: Path, name: str, choices: Choices) -> dict[str, Path]:
-    from hounsfield.writing import SegKind, why_not_dicom, write_json, write_nifti, write_report, write_seg, write_sr
+    from hounsfield.writing import (
+        SegKind,
+        why_not_dicom,
+        write_json,
+        write_map,
+        write_nifti,
+        write_picture,
+        write_report,
+        write_seg,
+        write_sr,
+    )
 
     partial = output / f".partial-{name}-{secrets.token_hex(4)}"
     partial.mkdir(parents=True)
@@ -109,6 +135,11 @@ def _write_all(result: Any, output: Path, name: str, choices: Choices) -> dict[s
             files["sr"] = write_sr(result, partial / "sr.dcm", seg=next(iter(stored.values()))).path
         if result.has_segments:
             files["nifti"] = write_nifti(result, partial / "labels.nii.gz").path
+        for number, one in enumerate(result.findings.maps, start=1):
+            files[f"map-{number}"] = write_map(result, one, partial / f"map-{number}.nii.gz").path
+        for number, one in enumerate(result.explanations, start=1):
+            files[f"explanation-{number}"] = write_map(result, one, partial / f"explanation-{number}.nii.gz").path
+            files[f"picture-{number}"] = write_picture(result, one, partial / f"explanation-{number}.png").path
         files["json"] = write_json(result, partial / "result.json").path
         files["report"] = write_report(result, partial / "report.html").path
         final = output / name

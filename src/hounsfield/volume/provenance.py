@@ -33,6 +33,7 @@ class Acquisition:
     magnetic_field_tesla: float | None = None
     repetition_time_ms: float | None = None
     echo_time_ms: float | None = None
+    flip_angle_degrees: float | None = None
     patient_position: str | None = None
     image_type: tuple[str, ...] = ()
     transfer_syntax_uid: str | None = None

@@ -3,7 +3,8 @@
 from hounsfield.writing.facts import RESEARCH_USE, Result, ResultFacts, ResultUids
 from hounsfield.writing.files import Written
 from hounsfield.writing.json_file import write_json
-from hounsfield.writing.nifti import write_nifti
+from hounsfield.writing.map_pictures import write_picture
+from hounsfield.writing.nifti import write_map, write_nifti
 from hounsfield.writing.report import write_report
 from hounsfield.writing.seg import SegKind, write_seg
 from hounsfield.writing.source import why_not_dicom
@@ -18,7 +19,9 @@ __all__ = [
     "Written",
     "why_not_dicom",
     "write_json",
+    "write_map",
     "write_nifti",
+    "write_picture",
     "write_report",
     "write_seg",
     "write_sr",

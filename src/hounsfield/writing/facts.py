@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from hounsfield.findings import CodedConcept, Findings
+from hounsfield.findings.maps import ParameterMap
 from hounsfield.findings.measuring import derived_uid
 from hounsfield.findings.terminology import ARTIFICIAL_INTELLIGENCE
 from hounsfield.volume import LabelMap, Volume
@@ -100,6 +101,16 @@ class ResultFacts(RunFacts):
 
 
 @dataclass(frozen=True)
+class RecordValue:
+    """A number of the record that was read; ``None`` where it is not known, ``unit`` ``"1"`` where it has none."""
+
+    name: str
+    title: str
+    unit: str
+    value: float | None
+
+
+@dataclass(frozen=True)
 class ResultUids:
     """The UIDs of everything one run writes, fixed before the first byte is written."""
 
@@ -141,6 +152,10 @@ class Result:
         On the grid of ``volume``.
     findings
         Measured from them.
+    record
+        Numbers that were read beside the scan.
+    explanations
+        Where the network looked for each reported class, 0 to 1.
     """
 
     volume: Volume
@@ -148,6 +163,8 @@ class Result:
     findings: Findings
     facts: ResultFacts
     uids: ResultUids
+    record: tuple[RecordValue, ...] = ()
+    explanations: tuple[ParameterMap, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:

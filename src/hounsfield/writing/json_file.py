@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hounsfield.findings import ClassScore, CodedConcept, Finding, Segment
+from hounsfield.findings.maps import ParameterMap
 from hounsfield.volume import Geometry
 from hounsfield.writing.facts import RESEARCH_USE, Result, RunFacts
 from hounsfield.writing.files import Written, same, write_checked
@@ -53,6 +54,9 @@ def as_data(result: Result) -> dict[str, Any]:
         "segments": [_segment(segment) for segment in result.findings.segments],
         "findings": [_finding(finding) for finding in result.findings.findings],
         "class_scores": [class_score_data(score) for score in result.findings.class_scores],
+        **({"record": {one.name: one.value for one in result.record}} if result.record else {}),
+        "maps": [_map("map", number, one) for number, one in enumerate(result.findings.maps, start=1)],
+        "explanations": [_map("explanation", number, one) for number, one in enumerate(result.explanations, start=1)],
         "package": package_data(facts),
         "run": {
             **run_data(facts),
@@ -142,6 +146,18 @@ def _finding(finding: Finding) -> dict[str, Any]:
             }
             for one in finding.measurements
         ],
+    }
+
+
+def _map(kind: str, number: int, one: ParameterMap) -> dict[str, Any]:
+    """Which file holds what; the quartiles are among the findings."""
+    return {
+        "number": number,
+        "file": f"{kind}-{number}.nii.gz",
+        "label": one.label,
+        "concept": _code(one.concept),
+        "unit": one.unit.value,
+        "voxels": one.voxels,
     }
 
 

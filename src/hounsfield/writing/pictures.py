@@ -23,6 +23,7 @@ Point = tuple[float, float, float]
 
 _SLIVER: Final = 0.12
 _FILL: Final = 0.22
+_DENSE: Final = 0.55
 _SOFT_TISSUE: Final = (-160.0, 240.0)
 _LUNG: Final = (-1350.0, 150.0)
 
@@ -137,13 +138,14 @@ def box_around(
 
 @dataclass(frozen=True)
 class View:
-    """What part of a stage to show, how bright, how large, in which colours."""
+    """What part of a stage to show, how bright, how large, in which colours; ``filled`` draws no outlines."""
 
     start: tuple[int, int, int]
     stop: tuple[int, int, int]
     window: tuple[float, float]
     colours: Mapping[int, Rgb]
     longest_px: int = 340
+    filled: bool = False
 
 
 def richest_slice(
@@ -181,7 +183,7 @@ def draw(stage: Stage, plane: Plane, index: tuple[int, int, int], view: View) ->
     shade = np.clip((np.nan_to_num(grey, nan=low) - low) / (high - low) * 255, 0, 255).astype(np.uint8)
     large = np.asarray(Image.fromarray(shade).resize(size, Image.Resampling.BICUBIC))
     marks = np.asarray(Image.fromarray(labels.astype(np.int32)).resize(size, Image.Resampling.NEAREST))
-    overlay = _overlay(marks, view.colours)
+    overlay = _overlay(marks, view.colours, view.filled)
     return Picture(plane, _png(large), _png(overlay), size, letters, _position(stage, plane, axis, index), scale)
 
 
@@ -200,8 +202,8 @@ def _size(shape: tuple[int, ...], spacing_mm: list[float], longest_px: int) -> t
     return (max(1, round(width_mm * scale)), max(1, round(height_mm * scale))), scale
 
 
-def _overlay(marks: NDArray[np.int32], colours: Mapping[int, Rgb]) -> NDArray[np.uint8]:
-    """(height, width, 4): a light fill and a full line just inside each label's border."""
+def _overlay(marks: NDArray[np.int32], colours: Mapping[int, Rgb], filled: bool) -> NDArray[np.uint8]:
+    """(height, width, 4): a light fill and a full line just inside each label's border, or a denser fill alone."""
     picture = np.zeros((*marks.shape, 4), np.uint8)
     padded = np.pad(marks, 2, mode="edge")
     line = np.zeros(marks.shape, bool)
@@ -210,7 +212,7 @@ def _overlay(marks: NDArray[np.int32], colours: Mapping[int, Rgb]) -> NDArray[np
     for number, colour in colours.items():
         inside = marks == number
         picture[inside, :3] = colour
-        picture[inside, 3] = np.where(line[inside], 245, round(_FILL * 255))
+        picture[inside, 3] = round(_DENSE * 255) if filled else np.where(line[inside], 245, round(_FILL * 255))
     return picture
 
 

@@ -10,20 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from hounsfield.findings import ClassScore, Findings
-from hounsfield.writing.facts import RESEARCH_USE, RunFacts
+from hounsfield.writing.facts import RESEARCH_USE, RecordValue, RunFacts
 from hounsfield.writing.files import same, write_checked
 from hounsfield.writing.json_file import FORMAT, FORMAT_VERSION, class_score_data, package_data, run_data
 from hounsfield.writing.report_style import CSS
-from hounsfield.writing.report_tables import score_table
+from hounsfield.writing.report_tables import record_section, score_table
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecordFacts(RunFacts):
-    """How the answer came to be, and the record that was read (``None`` where a value is missing)."""
+    """How the answer came to be, and the record that was read."""
 
     seconds: float
-    columns: tuple[tuple[str, str, str], ...]
-    values: tuple[float | None, ...]
+    record: tuple[RecordValue, ...]
 
 
 def write_record_result(facts: RecordFacts, scores: Sequence[ClassScore], folder: Path) -> dict[str, str]:
@@ -54,7 +53,7 @@ def _data(facts: RecordFacts, scores: Sequence[ClassScore]) -> dict[str, Any]:
         "format_version": FORMAT_VERSION,
         "notice": RESEARCH_USE,
         "warnings": list(facts.warnings),
-        "record": {name: value for (name, _, _), value in zip(facts.columns, facts.values, strict=True)},
+        "record": {one.name: one.value for one in facts.record},
         "segments": [],
         "findings": [],
         "class_scores": [class_score_data(score) for score in scores],
@@ -64,11 +63,6 @@ def _data(facts: RecordFacts, scores: Sequence[ClassScore]) -> dict[str, Any]:
 
 
 def _page(facts: RecordFacts, scores: Sequence[ClassScore]) -> str:
-    rows = "".join(
-        f'<tr><td class="name">{escape(title)}</td><td class="n">{"not known" if value is None else f"{value:g}"}'
-        f"{'' if unit == '1' or value is None else ' ' + escape(unit)}</td></tr>"
-        for (_, title, unit), value in zip(facts.columns, facts.values, strict=True)
-    )
     warned = "".join(f"<li>{escape(one)}</li>" for one in facts.warnings)
     warnings = f'<div class="box warn"><h2>Warnings</h2><ul>{warned}</ul></div>' if warned else ""
     return "\n".join(
@@ -82,7 +76,7 @@ def _page(facts: RecordFacts, scores: Sequence[ClassScore]) -> str:
             f"{facts.finished.strftime('%Y-%m-%d %H:%M')}</p><p>{escape(facts.intended_use)}</p></header>",
             warnings,
             f"<section><h2>Scores</h2>{score_table(Findings((), (), tuple(scores)))}</section>",
-            f"<section><h2>The record that was read</h2><table>{rows}</table></section>",
+            record_section(facts.record),
             f"<section><h2>Model</h2><p>Package SHA-256 {escape(facts.package_digest)}<br>"
             f"{escape(facts.attribution)}</p></section>",
             f"</main><footer>{escape(RESEARCH_USE)}. hounsfield {escape(facts.software_version)}, "

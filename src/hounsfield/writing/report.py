@@ -8,15 +8,15 @@ from typing import Final
 
 from hounsfield.findings import Finding
 from hounsfield.writing.facts import RESEARCH_USE, Result
+from hounsfield.writing.figure import chip, figure
 from hounsfield.writing.files import Written, write_checked
+from hounsfield.writing.map_pictures import map_section
 from hounsfield.writing.pictures import (
-    Picture,
     Plane,
     Rgb,
     Stage,
     View,
     box_around,
-    data_uri,
     display_range,
     draw,
     richest_slice,
@@ -24,13 +24,18 @@ from hounsfield.writing.pictures import (
 )
 from hounsfield.writing.report_check import check_report
 from hounsfield.writing.report_style import CSS
-from hounsfield.writing.report_tables import facts_tables, measurement_table
+from hounsfield.writing.report_tables import facts_tables, measurement_table, record_section
 
 MAX_ROWS: Final = 24
 _OVERVIEW_PX: Final = 390
 _KEY_PX: Final = 340
 _MARGIN_MM: Final = 12.0
 _LEAST_MM: Final = 50.0
+_LOOKED: Final = (
+    "Class-activation map (Grad-CAM) of the reference weights, 0 to 1 of its own largest value. It shows what "
+    "moved the score up, coarsely; it does not show where a disease is."
+)
+_MAPS: Final = "What the model answers for every voxel over the first time point. Clear voxels were not read."
 _CSP: Final = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
@@ -68,9 +73,12 @@ def page(result: Result) -> str:
             _heading(result),
             _warnings(result),
             _pictures(result),
+            map_section("Maps", result.findings.maps, _MAPS, result),
+            map_section("Where the network looked", result.explanations, _LOOKED, result, True),
             "<section><h2>Measurements</h2>",
             measurement_table(result.findings),
             "</section>",
+            record_section(result.record),
             facts_tables(result),
             "</main>",
             f"<footer>{escape(RESEARCH_USE)}. hounsfield {escape(facts.software_version)}, "
@@ -147,7 +155,7 @@ def _overview(result: Result, stage: Stage, colours: dict[int, Rgb]) -> str:
     view = View(start, stop, display_range(stage, start, stop), colours, _OVERVIEW_PX)
     middle = stage.index_of(stage.geometry.centre_mm)
     planes = useful_planes(stage, start, stop)
-    figures = [_figure(draw(stage, plane, _richest(stage, plane, middle, start, stop, None), view)) for plane in planes]
+    figures = [figure(draw(stage, plane, _richest(stage, plane, middle, start, stop, None), view)) for plane in planes]
     note = ""
     if stage.geometry.obliquity_degrees > 1:
         note = (
@@ -185,11 +193,11 @@ def _key_row(stage: Stage, finding: Finding, colours: dict[int, Rgb]) -> str:
     number = finding.segment_number
     colour = colours.get(number or 0, (128, 128, 128))
     figures = "".join(
-        _figure(draw(stage, plane, _richest(stage, plane, index, *inner, number), view))
+        figure(draw(stage, plane, _richest(stage, plane, index, *inner, number), view))
         for plane in useful_planes(stage, start, stop)
     )
     return (
-        f"<article><h3>{_chip(colour)}{escape(finding.tracking_id)} "
+        f"<article><h3>{chip(colour)}{escape(finding.tracking_id)} "
         f'<small>{escape(_summary(finding))}</small></h3><div class="row">{figures}</div></article>'
     )
 
@@ -198,29 +206,8 @@ def _summary(finding: Finding) -> str:
     return ", ".join(f"{one.value:.3g} {one.unit.value}" for one in finding.measurements[:1])
 
 
-def _figure(picture: Picture) -> str:
-    left, right, top, bottom = tuple(picture.letters)
-    width, height = picture.size_px
-    bar_mm = next((mm for mm in (100, 50, 20, 10, 5, 2, 1) if mm * picture.px_per_mm < width * 0.4), 1)
-    label = f"{picture.plane}, {picture.position}"
-    bar = f"{100 * bar_mm * picture.px_per_mm / width:.2f}"
-    return (
-        f'<figure style="max-width:{width}px"><div class="frame">'
-        f'<img src="{data_uri(picture.grey_png)}" width="{width}" height="{height}" alt="{escape(label)}">'
-        f'<img class="ov" src="{data_uri(picture.overlay_png)}" alt="labels">'
-        f'<span class="side l">{left}</span><span class="side r">{right}</span>'
-        f'<span class="side t">{top}</span><span class="side b">{bottom}</span>'
-        f'<span class="bar" style="width:{bar}%">{bar_mm} mm</span></div>'
-        f"<figcaption>{escape(label)}</figcaption></figure>"
-    )
-
-
 def _legend(result: Result) -> str:
     items = "".join(
-        f"<li>{_chip(segment.colour_rgb)}{escape(segment.label)}</li>" for segment in result.findings.segments
+        f"<li>{chip(segment.colour_rgb)}{escape(segment.label)}</li>" for segment in result.findings.segments
     )
     return f'<ul class="legend">{items}</ul>'
-
-
-def _chip(colour: Rgb) -> str:
-    return f'<i class="chip" style="background:rgb{colour}"></i>'

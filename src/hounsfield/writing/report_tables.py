@@ -8,7 +8,7 @@ from typing import Any
 
 from hounsfield.findings import CodedConcept, Finding, Findings, Measurement
 from hounsfield.findings import terminology as terms
-from hounsfield.writing.facts import Result
+from hounsfield.writing.facts import RecordValue, Result
 
 _UNITS = {"1": "", "[hnsf'U]": "HU", "g/ml{SUVbw}": "SUVbw", "Bq/ml": "Bq/ml"}
 
@@ -17,6 +17,8 @@ def measurement_table(findings: Findings) -> str:
     """One line per finding; columns that no finding fills are left out."""
     if findings.class_scores:
         return score_table(findings)
+    if findings.findings and not findings.segments and all(_is_number(one) for one in findings.findings):
+        return number_table(findings.findings)
     rows = [(finding, _cells(finding)) for finding in findings.findings]
     columns = [name for name in _COLUMNS if any(cells.get(name) for _, cells in rows)]
     head = "".join(f'<th class="n">{escape(name)}</th>' for name in columns)
@@ -39,6 +41,43 @@ def measurement_table(findings: Findings) -> str:
         f'<div class="scroll"><table><thead><tr><th>Finding</th>{head}</tr></thead>'
         f"<tbody>{''.join(body)}</tbody></table></div>{note}"
     )
+
+
+def record_section(record: Sequence[RecordValue]) -> str:
+    """The numbers that were read beside or instead of the scan; nothing where none were."""
+    if not record:
+        return ""
+    rows = "".join(
+        f'<tr><td class="name">{escape(one.title)}</td><td class="n">'
+        f"{'not known' if one.value is None else f'{one.value:g}'}"
+        f"{'' if one.unit == '1' or one.value is None else ' ' + escape(one.unit)}</td></tr>"
+        for one in record
+    )
+    return f"<section><h2>The record that was read</h2><table>{rows}</table></section>"
+
+
+def _is_number(finding: Finding) -> bool:
+    """Whether it is a number of the whole image, or quartiles of a map."""
+    return finding.centre_mm is None and _find(finding.measurements, terms.FINDING_COUNT, None) is None
+
+
+def number_table(findings: Sequence[Finding]) -> str:
+    """One line per number; of a map its quartiles."""
+    rows = []
+    for finding in findings:
+        cells = [f"{one.title} {number(one.value)} {_unit(one)}".strip() for one in finding.measurements]
+        told = "; ".join(cells) or "no voxel was read"
+        rows.append(f'<tr><td class="name">{escape(finding.tracking_id)}</td><td>{escape(told)}</td></tr>')
+    return (
+        f'<div class="scroll"><table><thead><tr><th>Number</th><th>Value</th></tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+        '<p class="note">Numbers are what the model answers; how far they are from known ones stands in the '
+        "evidence of the package.</p>"
+    )
+
+
+def _unit(one: Measurement) -> str:
+    return _UNITS.get(one.unit.value, one.unit.value)
 
 
 def score_table(findings: Findings) -> str:
@@ -99,7 +138,7 @@ def _cells(finding: Finding) -> dict[str, str]:
         _derived(finding.measurements, how)
         for how in (terms.MEAN, terms.STANDARD_DEVIATION, terms.MINIMUM, terms.MAXIMUM)
     )
-    unit = "" if mean is None else _UNITS.get(mean.unit.value, mean.unit.value)
+    unit = "" if mean is None else _unit(mean)
     spread = f"{number(mean.value)} ± {number(deviation.value)} {unit}".strip() if mean and deviation else ""
     limits = f"{number(low.value)} … {number(high.value)} {unit}".strip() if low and high else ""
     centre = "" if finding.centre_mm is None else ", ".join(f"{n:.1f}" for n in finding.centre_mm)
