@@ -4,18 +4,18 @@ Plain (Isensee 2021): stacked convolutions per level. Residual encoder (Isensee 
 units going down (the shortcut is an average pooling and a 1x1x1 convolution; He 2019), stacked
 convolutions going up. A 2-D network is one whose kernels and strides have 1 along k.
 
-Several trained copies (folds) and test-time mirroring are part of the network: their logits are
-averaged window by window, which equals nnU-Net's averaging of blended logits, as blending is linear.
+Several trained copies (folds) and test-time mirroring are part of the network.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from hounsfield.architectures.mirroring import checked_axes, flipped, flips, mean
 
 Triples = Sequence[Sequence[int]]
 
@@ -116,22 +116,12 @@ class NnUNet(nn.Module):
     def __init__(self, members: Sequence[Member], mirror: Sequence[int]) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
-        axes = [axis + 2 for axis in mirror]
-        self._flips = [flip for size in range(len(axes) + 1) for flip in itertools.combinations(axes, size)]
+        self._flips = flips(mirror)
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits (batch, classes, k, j, i)."""
-        answers = (self._one(member, image, flip) for member in self.members for flip in self._flips)
-        total: Tensor = next(answers)
-        for answer in answers:
-            total = total + answer
-        count = len(self.members) * len(self._flips)
-        return total if count == 1 else total / count
-
-    @staticmethod
-    def _one(member: nn.Module, image: Tensor, flip: tuple[int, ...]) -> Tensor:
-        answer: Tensor = torch.flip(member(torch.flip(image, flip)), flip) if flip else member(image)
-        return answer
+        answers = (flipped(member, image, flip) for member in self.members for flip in self._flips)
+        return mean(answers, len(self.members) * len(self._flips))
 
 
 def nnunet(
@@ -173,7 +163,7 @@ def _network(
     mirror: list[int] | None,
     how: How,
 ) -> nn.Module:
-    levels, axes = len(filters), list(mirror or [])
+    levels, axes = len(filters), checked_axes(mirror)
     if levels < 2 or not len(kernels) == len(strides) == len(units) == levels or len(joins) != levels - 1:
         raise TypeError(
             "filters, kernels, strides and units need one entry per level, joins one less, two levels or more"
@@ -182,7 +172,7 @@ def _network(
         raise TypeError("kernels and strides are triples (k, j, i) of at least 1, units and convolutions at least 1")
     if any(size % 2 == 0 for kernel in kernels for size in kernel) or list(strides[0]) != [1, 1, 1]:
         raise TypeError("kernel sizes are odd, and the first level has stride 1")
-    if not 1 <= members <= 20 or len(set(axes)) != len(axes) or not set(axes) <= {0, 1, 2}:
-        raise TypeError("members are from 1 to 20, and mirror names axes of 0, 1, 2")
+    if not 1 <= members <= 20:
+        raise TypeError("members are from 1 to 20")
     copies = [Member(channels, filters, kernels, strides, units, joins, residual, how) for _ in range(members)]
     return NnUNet(copies, axes)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
-from torch import nn
+from torch import Tensor, nn
+
+from hounsfield.architectures.mirroring import checked_axes, flipped, flips, mean
 
 
 def plain_unet(
@@ -13,6 +15,7 @@ def plain_unet(
     filters: list[int],
     deep_supervision: int = 0,
     residual: bool = False,
+    mirror: list[int] | None = None,
 ) -> nn.Module:
     """Build the network.
 
@@ -27,8 +30,22 @@ def plain_unet(
         0 for none. In evaluation mode the output is always (batch, classes, k, j, i).
     residual
         Residual blocks instead of plain ones.
+    mirror
+        Axes (of 0, 1, 2 for k, j, i) over whose flips the logits are averaged in evaluation mode;
+        only for anatomy that may be mirrored.
     """
     from monai.networks.nets import DynUNet
+
+    axes = checked_axes(mirror)
+
+    class Mirrored(DynUNet):  # type: ignore[misc]
+        """The same weights under the same names."""
+
+        def forward(self, image: Tensor) -> Tensor:
+            plain = super().forward
+            if self.training:
+                return cast(Tensor, plain(image))
+            return mean((flipped(plain, image, flip) for flip in flips(axes)), 2 ** len(axes))
 
     levels = len(filters)
     strides = [1] + [2] * (levels - 1)
@@ -44,4 +61,4 @@ def plain_unet(
         "deep_supervision": deep_supervision > 0,
         "deep_supr_num": max(1, deep_supervision),
     }
-    return DynUNet(**arguments)
+    return Mirrored(**arguments) if axes else DynUNet(**arguments)
