@@ -15,7 +15,13 @@ from hounsfield.errors import HounsfieldError
 from hounsfield.server.access import caller_of
 from hounsfield.server.pages.entering import add_entering
 from hounsfield.server.pages.listing import add_listing
+from hounsfield.server.pages.looking_after import add_looking_after
+from hounsfield.server.pages.modelling import add_modelling
+from hounsfield.server.pages.queueing import add_queueing
 from hounsfield.server.pages.rendering import as_query, render
+from hounsfield.server.pages.studying import add_studying
+from hounsfield.server.reviewing import add_reviewing
+from hounsfield.usecases.node.imaging import StudyImages
 from hounsfield.usecases.node.opening import Node
 
 _FOR_PROGRAMS = ("/api/", "/dicom-web/", "/metrics", "/fhir/")
@@ -30,8 +36,14 @@ def add_pages(app: FastAPI, node: Node, refusal: Callable[[Request, Exception], 
         How a program is told of a refusal.
     """
     app.mount("/static", StaticFiles(directory=Path(str(files("hounsfield.server"))) / "static"), name="static")
+    images = StudyImages(node)
     add_entering(app, node)
     add_listing(app, node)
+    add_studying(app, node, images)
+    add_reviewing(app, node, images)
+    add_queueing(app, node)
+    add_modelling(app, node)
+    add_looking_after(app, node)
 
     @app.exception_handler(HTTPException)
     async def turned_away(request: Request, error: HTTPException) -> Response:

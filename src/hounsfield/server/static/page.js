@@ -57,7 +57,7 @@ document.addEventListener("click", async (event) => {
   event.preventDefault();
   if (button.dataset.ask && !(await ask(button.dataset.ask))) return;
   button.disabled = true;
-  const answer = await post(button.dataset.post);
+  const answer = await post(button.dataset.post, button.dataset.body ? JSON.parse(button.dataset.body) : undefined);
   button.disabled = false;
   if (!answer) return;
   if (button.dataset.say) say(button.dataset.say);

@@ -32,6 +32,12 @@ def describe_study(node: Node, study_uid: str) -> StudyFacts | None:
     return facts
 
 
+def known_facts(node: Node, study_uid: str) -> StudyFacts | None:
+    """A study's facts as they were read last."""
+    with node.database.read() as connection:
+        return described.facts_of(connection, study_uid)
+
+
 def _facts(path: Path, study_uid: str, kept: Sequence[StoredInstance]) -> StudyFacts:
     said = _said(path)
     modalities = sorted({one.modality for one in kept if one.modality})

@@ -20,6 +20,7 @@ from hounsfield.usecases.job import Choices
 from hounsfield.usecases.node.processes import die_with_parent
 from hounsfield.usecases.node.routing import Order
 from hounsfield.usecases.run import RunRequest, run_model
+from hounsfield.volume import Place
 
 
 def main() -> None:
@@ -36,6 +37,7 @@ def main() -> None:
         order = Order.from_json(given["order"])
         choices = Choices(
             precision=order.precision,
+            at=() if order.at_mm is None else (Place(lps_mm=order.at_mm),),
             repair=order.repair,
             allow_unproven=order.allow_unproven,
             mode="whole" if order.whole else "window",

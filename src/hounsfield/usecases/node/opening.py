@@ -25,6 +25,7 @@ from hounsfield.audit import AuditEvent, Ledger
 from hounsfield.department.configuration import DestinationTable, NodeConfig, Tls, read_config
 from hounsfield.department.database import Database, open_database
 from hounsfield.department.files import InstanceFiles
+from hounsfield.department.route_states import decided, read_states
 from hounsfield.department.routes import Route, read_routes
 from hounsfield.errors import HounsfieldError, SettingsError
 from hounsfield.network.destinations import Destination, TlsFiles
@@ -61,8 +62,23 @@ class Node:
         """Files from the inbox that were not taken."""
         return self.root / "refused"
 
+    @property
+    def route_states(self) -> Path:
+        """What was decided of routes on the page."""
+        return self.root / "route-states.json"
+
     def routes(self) -> tuple[Route, ...]:
-        """The routes as they stand in the file now.
+        """The routes that make jobs now: as they stand in the file, and as was decided of them since.
+
+        Raises
+        ------
+        SettingsError
+            If the file is wrong, or names a destination that the configuration does not.
+        """
+        return decided(self.all_routes(), read_states(self.route_states))
+
+    def all_routes(self) -> tuple[Route, ...]:
+        """The routes as they stand in the file now, retired ones too.
 
         Raises
         ------

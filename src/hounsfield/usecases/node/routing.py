@@ -25,6 +25,8 @@ class Order:
     ----------
     digests
         The instances, by digest of their files.
+    at_mm
+        Read only the surroundings of this LPS point; ``None`` reads whole scans.
     """
 
     model: str
@@ -35,6 +37,7 @@ class Order:
     allow_unproven: bool
     destinations: tuple[str, ...]
     digests: tuple[str, ...] = ()
+    at_mm: tuple[float, float, float] | None = None
 
     @classmethod
     def of(cls, route: Route, digests: Sequence[str]) -> Order:
@@ -58,7 +61,10 @@ class Order:
     def from_json(cls, text: str) -> Order:
         """The order from :meth:`to_json`."""
         data = json.loads(text)
-        return cls(**{**data, "destinations": tuple(data["destinations"]), "digests": tuple(data["digests"])})
+        point = data.get("at_mm")
+        at_mm = None if point is None else (float(point[0]), float(point[1]), float(point[2]))
+        lists = {name: tuple(data[name]) for name in ("destinations", "digests")}
+        return cls(**{**data, **lists, "at_mm": at_mm})
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from hounsfield.usecases.node.opening import Node
 
 MOST_BYTES: Final = 64 * 2**30
 _MOST_REASONS: Final = 5
+_PACKED: Final = {b"\xfd7zXZ\0": ".tar.xz", b"BZh": ".tar.bz2"}
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,18 @@ async def upload(node: Node, keeper: Keeper, body: AsyncIterator[bytes], who: st
     path = node.files.incoming / f"{secrets.token_hex(16)}.part"
     try:
         await _receive(body, path)
+        path = _named(path)
         return await _keep_all(path, node, keeper, who, host)
     finally:
         path.unlink(missing_ok=True)
+
+
+def _named(path: Path) -> Path:
+    """The file under a name that tells a packed tar, which has no other mark before it is unpacked."""
+    with path.open("rb") as stream:
+        head = stream.read(6)
+    suffix = next((name for magic, name in _PACKED.items() if head.startswith(magic)), "")
+    return path.rename(path.with_name(path.name + suffix)) if suffix else path
 
 
 async def _receive(body: AsyncIterator[bytes], path: Path) -> None:

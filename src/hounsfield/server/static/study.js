@@ -1,0 +1,332 @@
+// The study's page: which series is shown, what models said of it, and jumping to it.
+import { ask, complaint, post, proof, say } from "./page.js";
+import { VIEWS, Viewer } from "./viewer.js";
+import { Review } from "./review.js";
+
+const CT_WINDOWS = { "Lung": [-600, 1500], "Mediastinum": [50, 350], "Abdomen": [40, 400], "Bone": [400, 1800], "Brain": [40, 80], "Liver": [60, 160] };
+const KEYS = [
+  ["1 … 7", "window"], ["p a c s d", "planes, axial, coronal, sagittal, 3-D"], ["arrow keys", "move in the plane"],
+  ["Page up, Page down", "next slice"], ["n, b", "next finding, the one before"], ["o", "overlay on and off"],
+  ["+ −", "overlay stronger, weaker"], ["m", "measure a length"], ["right drag", "window by hand"],
+  ["u", "undo a stroke"], ["?", "this list"],
+];
+
+const root = document.documentElement;
+const page = document.getElementById("study");
+const study = page.dataset.study;
+const [canvas, veil, readout, plate] = ["canvas", "veil", "readout", "plate"].map((id) => document.getElementById(id));
+const [seriesChoice, windowChoice, opacity, answersBox] = ["series", "window", "opacity", "answers"].map((id) => document.getElementById(id));
+const viewer = new Viewer(canvas, told);
+let about = { series: [], answers: [] };
+let shown = null;
+let jump = { list: [], at: -1 };
+let opened = 0;
+
+/** An element with text or children; text is never markup. */
+export function make(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else if (value === true) made.setAttribute(name, "");
+    else if (value !== false && value != null) made.setAttribute(name, value);
+  }
+  made.append(...children.filter((one) => one != null && one !== false));
+  return made;
+}
+
+const fixed = (value, digits) => (Object.is(Math.round(value * 10 ** digits), -0) ? 0 : value).toFixed(digits);
+
+function told({ lps, vox, value, labels }) {
+  if (!shown) return;
+  const unit = shown.modality === "CT" ? " HU" : "";
+  const where = shown.kind === "projection" ? "" : `L ${fixed(lps[0], 1)}  P ${fixed(lps[1], 1)}  S ${fixed(lps[2], 1)} mm   `;
+  const number = Number.isFinite(value) ? (Number.isInteger(value) ? value : value.toPrecision(4)) : "–";
+  readout.textContent = `${where}voxel ${vox.join(", ")}   value ${number}${unit}   ${labels.join(", ")}`;
+  Object.assign(readout.dataset, { vox: vox.join(","), value: String(value), labels: labels.join("|"), lps: lps.map((one) => fixed(one, 3)).join(",") });
+}
+
+// ---- series, views, windows ----
+
+async function load(first = false) {
+  const answer = await fetch(`/api/v1/studies/${study}/view`);
+  if (answer.status === 401) return location.reload();
+  if (!answer.ok) return (veil.textContent = await complaint(answer));
+  about = await answer.json();
+  const kept = seriesChoice.value;
+  seriesChoice.replaceChildren(...about.series.map((one) => make("option", { value: one.name, disabled: Boolean(one.problem) }, title(one))));
+  if (first) {
+    const read = about.series.filter((one) => !one.problem);
+    const best = read.find((one) => about.answers.some((answer) => answer.series === one.name && answer.status === "done")) ?? read[0];
+    if (best) seriesChoice.value = best.name;
+    else veil.textContent = about.series.length ? `No series can be shown: ${about.series[0].problem}.` : "Nothing has come yet.";
+    await open();
+  } else {
+    seriesChoice.value = kept;
+    drawAnswers();
+    await receivePoints();
+  }
+}
+
+function title(series) {
+  const size = series.shape.length ? ` ${series.shape.join("×")}` : "";
+  return `${series.modality} ${series.description || series.kind}${size}${series.problem ? ` (${series.problem})` : ""}`;
+}
+
+async function open() {
+  const mine = ++opened;
+  shown = about.series.find((one) => one.name === seriesChoice.value && !one.problem) ?? null;
+  drawAnswers();
+  if (!shown) return;
+  veil.hidden = false;
+  veil.textContent = "Loading…";
+  const began = performance.now();
+  try {
+    await viewer.open(`/api/v1/studies/${study}/series/${shown.name}/volume.nii`, {
+      flat: shown.kind === "projection",
+      window: shown.modality === "CT" ? around(CT_WINDOWS.Lung) : null,
+    });
+  } catch (error) {
+    if (mine === opened) veil.textContent = `This series cannot be shown (${error.message ?? "no WebGL2"}).`;
+    return;
+  }
+  if (mine !== opened) return;
+  drawViews();
+  drawWindows();
+  const notes = [...shown.notes];
+  if (shown.repaired) notes.unshift("Shown after its slices were resampled to a uniform grid.");
+  document.getElementById("notes").textContent = notes.join(" · ");
+  plate.textContent = shown.kind === "projection" ? "Projection: no place in the patient" : `${shown.spacing_mm.slice().reverse().map((one) => +one.toFixed(2)).join(" × ")} mm`;
+  await viewer.ready;
+  veil.hidden = true;
+  page.dataset.ready = String(Math.round(performance.now() - began));
+  for (const answer of here()) if (answer.status === "done" && answer === latest(answer)) await show(answer, true);
+  viewer.tell();
+}
+
+function drawViews() {
+  const names = shown.kind === "projection" ? [] : Object.keys(VIEWS);
+  document.getElementById("views").replaceChildren(
+    ...names.map((name) => make("button", { type: "button", "data-view": name, "aria-pressed": String(name === "planes"), onclick: () => setView(name) }, VIEWS[name])),
+  );
+}
+
+function setView(name) {
+  if (!shown || shown.kind === "projection") return;
+  viewer.view(name);
+  page.dataset.view = name;
+  for (const button of document.querySelectorAll("#views button")) button.setAttribute("aria-pressed", String(button.dataset.view === name));
+}
+
+const around = ([level, width]) => [level - width / 2, level + width / 2];
+
+function windows() {
+  const { low, high, least, most } = viewer.range;
+  const own = { "Automatic": [low, high], "Whole range": [least, most] };
+  const ct = Object.fromEntries(Object.entries(CT_WINDOWS).map(([name, one]) => [name, around(one)]));
+  return shown.modality === "CT" ? { ...ct, "Automatic": own.Automatic } : own;
+}
+
+function drawWindows() {
+  const all = windows();
+  windowChoice.replaceChildren(...Object.entries(all).map(([name, [low, high]], number) =>
+    make("option", { value: name }, shown.modality === "CT" ? `${number + 1}  ${name} (${Math.round((low + high) / 2)}/${Math.round(high - low)})` : `${number + 1}  ${name}`)));
+}
+
+function setWindow(name) {
+  const chosen = windows()[name];
+  if (!chosen) return;
+  windowChoice.value = name;
+  viewer.window(...chosen);
+}
+
+// ---- answers ----
+
+const here = () => about.answers.filter((one) => one.series === shown?.name || !one.series);
+const latest = (answer) => here().find((one) => one.model === answer.model && one.status === "done");
+const keyOf = (answer) => `${answer.job}/${answer.series}`;
+
+function segmentsOf(answer) {
+  return answer.segments.map((one) => ({ number: one.number, label: one.label, rgb: one.colour_rgb }));
+}
+
+async function show(answer, on) {
+  const key = keyOf(answer);
+  if (!on) return viewer.lift(key);
+  if (!answer.files.includes("nifti") || !answer.segments.length) return;
+  try {
+    await viewer.lay(key, `/api/v1/jobs/${answer.job}/series/${answer.series}/nifti`, segmentsOf(answer));
+    viewer.fade(key, Number(opacity.value));
+    page.dataset.overlays = String(viewer.layers.size);
+    viewer.tell();
+  } catch (error) {
+    say(`The overlay cannot be shown (${error.message}).`, true);
+  }
+}
+
+function drawAnswers() {
+  const list = here();
+  jump = { list: [], at: -1 };
+  const cards = list.map(card);
+  if (!cards.length) cards.push(make("section", { class: "card" }, make("p", {}, "No model has read this series.")));
+  answersBox.replaceChildren(...cards);
+  drawPoint();
+}
+
+function card(answer) {
+  const done = answer.status === "done";
+  const words = { done: "done", refused: "refused", failed: "failed" };
+  const box = make("section", { class: `card answer${answer === latest(answer) || !done ? "" : " off"}`, "data-job": answer.job },
+    make("header", {}, make("h2", {}, answer.package), make("span", { class: `state ${answer.status}` }, words[answer.status] ?? answer.state),
+      answer.shadow && make("span", { class: "tag" }, "shadow")),
+    make("p", { class: "hint" }, `${new Date(answer.at * 1000).toISOString().slice(0, 16).replace("T", " ")} UTC · ${answer.precision} · job ${answer.job}`),
+    answer.reason && make("p", { class: "why" }, answer.reason));
+  for (const warning of answer.warnings ?? []) box.append(make("p", { class: "warned" }, warning));
+  if (!done) return box;
+  if (answer.segments.length) box.append(segmentList(answer));
+  if (answer.findings.length) box.append(findingList(answer));
+  if (answer.class_scores.length) box.append(scoreTable(answer));
+  if (!answer.findings.length && !answer.class_scores.length) box.append(make("p", {}, "Nothing found."));
+  box.append(make("div", { class: "files" }, ...answer.files.map((kind) =>
+    make("a", { class: "button", href: `/api/v1/jobs/${answer.job}/series/${answer.series}/${kind}`, download: true }, { seg: "SEG", sr: "SR", nifti: "NIfTI", json: "JSON", report: "Report" }[kind]))));
+  const review = new Review({ answer, study, viewer, root, make, say, ask, post, proof, complaint, keyOf, segmentsOf, reload: () => load(), opacity });
+  box.append(review.box);
+  return box;
+}
+
+function segmentList(answer) {
+  const key = keyOf(answer);
+  const list = make("ul", { class: "segments" });
+  const on = viewer.layers.has(key) || answer === latest(answer);
+  list.append(make("li", {}, make("input", { type: "checkbox", id: `lay-${key}`, ...(on ? { checked: true } : {}), onchange: (event) => show(answer, event.target.checked) }), make("span"), make("label", { for: `lay-${key}` }, "Overlay")));
+  for (const one of segmentsOf(answer)) {
+    const chip = make("span", { class: "chip" });
+    chip.style.backgroundColor = `rgb(${one.rgb.join(" ")})`;
+    const id = `seg-${key}-${one.number}`;
+    const slider = make("input", { type: "range", min: 0, max: 1, step: 0.1, value: 1, "aria-label": `Opacity of ${one.label}`, oninput: (event) => viewer.fadeSegment(key, one.number, Number(event.target.value)) });
+    const tick = make("input", { type: "checkbox", id, checked: true, onchange: (event) => {
+      viewer.fadeSegment(key, one.number, event.target.checked ? Number(slider.value) : 0);
+    } });
+    list.append(make("li", {}, tick, chip, make("label", { for: id }, one.label), slider));
+  }
+  return list;
+}
+
+const UNITS = { "mm": "mm", "ml": "ml", "mm3": "mm³", "cm3": "cm³", "1": "", "[hnsf'U]": "HU", "{Hounsfield}": "HU", "%": "%" };
+
+function findingList(answer) {
+  const names = new Map(answer.segments.map((one) => [one.number, one.label]));
+  const list = make("ul", { class: "findings" });
+  for (const one of answer.findings) {
+    const label = names.get(one.segment_number) ?? one.concept?.meaning ?? "Finding";
+    const part = one.component ? ` ${one.component}` : "";
+    const values = one.measurements.slice(0, 2).map((m) => `${Number(m.value.toPrecision(3))} ${UNITS[m.unit] ?? m.unit}`.trim());
+    if (one.score != null) values.unshift(`score ${one.score.toFixed(2)}`);
+    const at = one.centre_lps_mm;
+    const button = make("button", { type: "button", disabled: !at, title: one.measurements.map((m) => `${m.concept.meaning}: ${Number(m.value.toPrecision(4))} ${UNITS[m.unit] ?? m.unit}`).join("\n"), onclick: () => go(jump.list.findIndex((entry) => entry.button === button)) },
+      make("span", {}, `${label}${part}`), make("span", { class: "v" }, values.join(" · ")));
+    if (at) jump.list.push({ at, button });
+    list.append(make("li", {}, button));
+  }
+  return list;
+}
+
+function scoreTable(answer) {
+  const table = make("table", { class: "scores" }, make("caption", { class: "sr" }, "Scores"));
+  for (const one of answer.class_scores) {
+    const called = Object.entries(one.called ?? {}).filter(([, yes]) => yes).map(([name]) => name);
+    table.append(make("tr", {}, make("th", { scope: "row" }, one.label),
+      make("td", {}, make("meter", { min: 0, max: 1, value: one.probability, "aria-label": one.label })),
+      make("td", { class: "n" }, one.probability.toFixed(3)), make("td", {}, make("small", {}, called.length ? `above ${called.join(", ")}` : ""))));
+  }
+  return table;
+}
+
+function go(number) {
+  if (!jump.list.length) return;
+  jump.at = (number + jump.list.length) % jump.list.length;
+  for (const [place, one] of jump.list.entries()) one.button.setAttribute("aria-current", String(place === jump.at));
+  viewer.goTo(jump.list[jump.at].at);
+}
+
+// ---- controls ----
+
+seriesChoice.addEventListener("change", open);
+windowChoice.addEventListener("change", () => setWindow(windowChoice.value));
+opacity.addEventListener("input", () => [...viewer.layers.keys()].forEach((key) => viewer.fade(key, Number(opacity.value))));
+
+const measure = document.getElementById("measure");
+measure.addEventListener("click", () => {
+  const on = measure.getAttribute("aria-pressed") !== "true";
+  measure.setAttribute("aria-pressed", String(on));
+  viewer.measure(on);
+});
+
+const help = document.getElementById("help");
+document.getElementById("keys").append(...KEYS.flatMap(([key, what]) => [make("dt", {}, key), make("dd", {}, what)]));
+document.getElementById("help-open").addEventListener("click", () => help.showModal());
+
+function fadeBy(step) {
+  opacity.value = String(Number(opacity.value) + step);
+  opacity.dispatchEvent(new Event("input"));
+}
+
+let before = 0.5;
+const STEPS = { ArrowLeft: [-1, 0, 0], ArrowRight: [1, 0, 0], ArrowUp: [0, 1, 0], ArrowDown: [0, -1, 0], PageUp: [0, 0, 1], PageDown: [0, 0, -1] };
+const LETTERS = {
+  p: () => setView("planes"), a: () => setView("axial"), c: () => setView("coronal"), s: () => setView("sagittal"), d: () => setView("render"),
+  n: () => go(jump.at + 1), b: () => go(jump.at - 1), m: () => measure.click(), u: () => viewer.undo(), "?": () => help.showModal(),
+  "+": () => fadeBy(0.1), "=": () => fadeBy(0.1), "-": () => fadeBy(-0.1),
+  o: () => {
+    const now = Number(opacity.value);
+    if (now > 0) before = now;
+    opacity.value = String(now > 0 ? 0 : before);
+    opacity.dispatchEvent(new Event("input"));
+  },
+};
+
+addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || !shown || document.querySelector("dialog[open]")) return;
+  const tag = event.target.tagName;
+  if (/TEXTAREA|SELECT/.test(tag) || (tag === "INPUT" && event.target.type !== "checkbox")) return;
+  if (event.key in STEPS && (event.target === canvas || event.target === document.body)) viewer.step(...STEPS[event.key]);
+  else if (/^[1-7]$/.test(event.key)) setWindow(Object.keys(windows())[Number(event.key) - 1]);
+  else if (event.key in LETTERS) LETTERS[event.key]();
+  else return;
+  event.preventDefault();
+  event.stopPropagation();
+}, { capture: true });
+
+// ---- a model at the cross ----
+
+const asked = new Set();
+
+function drawPoint() {
+  const box = document.getElementById("point-models");
+  if (!box) return;
+  const fitting = about.point_models.filter((one) => one.modality === shown?.modality);
+  document.getElementById("point").hidden = !fitting.length;
+  box.replaceChildren(...fitting.map((one) => make("button", { type: "button", class: "primary", onclick: () => askAt(one) }, one.title)));
+}
+
+async function askAt(model) {
+  const answer = await post(`/api/v1/studies/${study}/series/${shown.name}/point`, { model: model.reference, lps_mm: viewer.place });
+  if (!answer) return;
+  asked.add((await answer.json()).job);
+  document.getElementById("point-state").textContent = "It reads the place…";
+  setTimeout(() => load(), 700);
+}
+
+/** Show what came of a point as soon as it is there. */
+async function receivePoints() {
+  for (const answer of about.answers.filter((one) => asked.has(one.job) && !["waiting", "running"].includes(one.state))) {
+    asked.delete(answer.job);
+    document.getElementById("point-state").textContent = answer.status === "done" ? "" : `${answer.status}: ${answer.reason}`;
+    if (answer.status === "done" && answer.series === shown?.name) await show(answer, true);
+  }
+  if (asked.size) setTimeout(() => load(), 700);
+}
+
+new EventSource("/events").addEventListener("changed", () => load());
+await load(true);
+page.dataset.viewer = "1";
+window.hounsfieldViewer = viewer; // for tests and for people who look under the bonnet
