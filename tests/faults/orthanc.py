@@ -14,8 +14,10 @@ import os
 import socket
 import struct
 import subprocess
+import threading
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -50,6 +52,7 @@ class Orthanc:
     port: int = field(default_factory=free_port)
     http_port: int = field(default_factory=free_port)
     title: str = "ORTHANC"
+    more: dict[str, Any] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
         storage = self.folder / "storage"
@@ -71,6 +74,7 @@ class Orthanc:
             "UnknownSopClassAccepted": True,
             "OverwriteInstances": False,
             "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+            **self.more,
         }
         path = self.folder / "orthanc.json"
         path.write_text(json.dumps(config))
@@ -98,6 +102,16 @@ class Orthanc:
             found: bytes = answer.read()
             return found
 
+    def post(self, path: str, content: Any) -> Any:
+        """POST of JSON with the tester's credentials."""
+        pair = base64.b64encode(b"tester:secret").decode()
+        url = f"http://127.0.0.1:{self.http_port}{path}"
+        asked = urllib.request.Request(
+            url, json.dumps(content).encode(), {"Authorization": f"Basic {pair}", "Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(asked, timeout=60) as answer:  # noqa: S310
+            return json.loads(answer.read() or b"null")
+
     def qido(self, query: str) -> list[dict[str, Any]]:
         """QIDO-RS below ``/dicom-web/``."""
         found: list[dict[str, Any]] = json.loads(self.get(f"/dicom-web/{query}", "application/dicom+json") or b"[]")
@@ -117,3 +131,21 @@ class Orthanc:
         except (OSError, urllib.error.URLError):
             return False
         return True
+
+
+def apart(work: Callable[[], None]) -> None:
+    """Do work on a thread of its own, in a name space of its own where that is allowed."""
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            isolate()
+            work()
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]

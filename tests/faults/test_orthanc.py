@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from hounsfield.network.store_scu import echo
 from hounsfield.usecases.node.looking import list_jobs, opened
 
 from .nodes import free_port, make_node
-from .orthanc import Orthanc, isolate
+from .orthanc import Orthanc, apart
 from .sender import echoes, wait_until
 
 SCAN = Path("mr-hippocampus-msd") / "dicom-hcrop-study1"
@@ -73,21 +72,7 @@ def hounsfield(*words: str | Path) -> str:
 
 @pytest.mark.shared_data
 def test_from_storescu_to_seg_and_sr_in_orthanc(shared_data: Path, tmp_path: Path) -> None:
-    """In a thread of its own, because the name space it moves into is the thread's."""
-    failed: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            isolate()
-            whole_road(shared_data / SCAN, tmp_path)
-        except BaseException as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    if failed:
-        raise failed[0]
+    apart(lambda: whole_road(shared_data / SCAN, tmp_path))
 
 
 def whole_road(scan: Path, folder: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from hounsfield.cli import audit, dataset, jobs, models, package, routes, token, user
+from hounsfield.cli.deidentify import deidentify
 from hounsfield.cli.demo import demo
 from hounsfield.cli.doctor import doctor
 from hounsfield.cli.evaluate import evaluate
@@ -20,6 +21,7 @@ from hounsfield.cli.gate import gate
 from hounsfield.cli.import_model import import_model
 from hounsfield.cli.inspect import inspect
 from hounsfield.cli.plan import plan
+from hounsfield.cli.pull import pull
 from hounsfield.cli.run import run
 from hounsfield.cli.serve import serve
 from hounsfield.cli.train import search, train
@@ -52,7 +54,7 @@ def _root(
     """Options before the verb."""
 
 
-for _verb in (demo, inspect, plan, run, train, search, evaluate, gate, serve, doctor):
+for _verb in (demo, inspect, plan, run, train, search, evaluate, gate, serve, pull, deidentify, doctor):
     app.command()(_verb)
 app.command(name="import")(import_model)
 app.add_typer(dataset.app, name="dataset")

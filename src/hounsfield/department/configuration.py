@@ -35,14 +35,23 @@ class Tls(_Table):
 
 
 class Peer(_Table):
-    """Who may have an association: both the title and the address must be right."""
+    """Who may have an association: both the title and the address must be right.
+
+    Parameters
+    ----------
+    port
+        Where the peer listens itself, for reports of storage commitment; 0 if it does not.
+    """
 
     ae_title: AeTitle
     host: str
+    port: Port = 0
 
     @model_validator(mode="after")
     def _address(self) -> Peer:
-        ipaddress.ip_network(self.host, strict=False)
+        network = ipaddress.ip_network(self.host, strict=False)
+        if self.port and network.num_addresses > 1:
+            raise ValueError("a peer with a port needs a single address, not a network")
         return self
 
 
@@ -94,8 +103,13 @@ class NodeConfig(_Table):
         How long a worker may show no life before its job is taken back.
     inbox
         Also take files that are put into the folder ``inbox``.
+    query
+        Answer C-FIND about what was received; off by default.
     web
         Also serve the web interface, on ``http_port``.
+    public_url
+        How the web interface is reached from outside, where a proxy stands before it; by default
+        what the caller's request says.
     """
 
     ae_title: AeTitle = "HOUNSFIELD"
@@ -108,7 +122,9 @@ class NodeConfig(_Table):
     lease_s: Seconds = 30.0
     workers: Annotated[int, Field(ge=0, le=64)] = 1
     inbox: bool = True
+    query: bool = False
     web: bool = True
+    public_url: Annotated[str, Field(pattern=r"^(https?://[^\s/]+(/[^\s?#]*)?)?$", max_length=512)] = ""
     insecure_lan: bool = False
     tls: Tls | None = None
     limits: LimitsTable = LimitsTable()

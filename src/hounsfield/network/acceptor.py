@@ -11,17 +11,18 @@ import asyncio
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hounsfield.network import pdu
 from hounsfield.network.association import Association
+from hounsfield.network.identity import FIND, PATIENT_ROOT, STORAGE_COMMITMENT, STUDY_ROOT
 from hounsfield.network.limits import NodeLimits
 from hounsfield.network.negotiation import negotiate
 from hounsfield.network.pdu import BadPdu
-from hounsfield.network.received import Admit, AssociationRecord, Keep, Rejection
+from hounsfield.network.received import Admit, Answer, AssociationRecord, Keep, Rejection
 
 _BUSY = Rejection(2, 3, 2, "too many associations")
 
@@ -36,6 +37,10 @@ def _nobody_listens(record: AssociationRecord) -> None:
 
 #: (calling AE, data set of the N-ACTION, transfer syntax) -> DIMSE status
 OnCommitment = Callable[[str, bytes, str], Awaitable[int]]
+
+#: (calling AE, SOP class, data set of the C-FIND, transfer syntax) -> the last status, and data sets
+#: in that syntax that match
+OnFind = Callable[[str, str, bytes, str], Awaitable[tuple[Answer, Sequence[bytes]]]]
 
 
 @dataclass
@@ -54,6 +59,8 @@ class Acceptor:
         Context of a TLS server; ``None`` for plain TCP.
     on_commitment
         Takes requests for storage commitment; ``None``: the service is not offered.
+    on_find
+        Answers queries; ``None``: the service is not offered.
     """
 
     keep: Keep
@@ -63,6 +70,7 @@ class Acceptor:
     on_end: Callable[[AssociationRecord], None] = _nobody_listens
     tls: ssl.SSLContext | None = None
     on_commitment: OnCommitment | None = None
+    on_find: OnFind | None = None
     _open: Counter[str] = field(default_factory=Counter)
     _unassociated: int = 0
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -128,7 +136,7 @@ class Acceptor:
             return
         self._open[host] += 1
         try:
-            contexts = negotiate(request, commitment=self.on_commitment is not None)
+            contexts = negotiate(request, self._services())
             writer.write(pdu.accept(request, contexts, self.limits.pdu_bytes))
             association = Association(self, reader, writer, request, contexts, record)
             await association.serve()
@@ -137,6 +145,13 @@ class Acceptor:
             if not self._open[host]:
                 del self._open[host]
             self.on_end(record)
+
+    def _services(self) -> frozenset[str]:
+        """SOP classes beyond storage that are offered."""
+        found = {STORAGE_COMMITMENT} if self.on_commitment is not None else set()
+        if self.on_find is not None:
+            found |= {PATIENT_ROOT + FIND, STUDY_ROOT + FIND}
+        return frozenset(found)
 
     def _too_many(self, host: str) -> Rejection | None:
         if self._open.total() >= self.limits.associations or self._open[host] >= self.limits.associations_per_host:

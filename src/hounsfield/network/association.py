@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from hounsfield.network import dimse, pdu
-from hounsfield.network.identity import STORAGE_COMMITMENT
+from hounsfield.network.identity import STORAGE_COMMITMENT, is_storage_class
 from hounsfield.network.inbound import Inbound
 from hounsfield.network.pdu import AnsweredContext, AssociateRequest, BadPdu, DataValue
 from hounsfield.network.received import Answer, AssociationRecord, Received
@@ -102,11 +102,21 @@ class Association:
             data_set = b""
             if has_data:
                 data_set = await self._whole(None, context, self._limits.message_bytes, is_command=False)
-            answer = await self._other(int(field), data_set, context)
+            if field == dimse.C_CANCEL_RQ:
+                return  # there is nothing to cancel any more, and no answer to give
+            answer = await self._other(command, data_set, context)
         self._say(context, dimse.answer(command, answer.status, answer.comment))
 
-    async def _other(self, field: int, data_set: bytes, context: AnsweredContext) -> Answer:
-        taken = self._acceptor.on_commitment
+    async def _other(self, command: dimse.Command, data_set: bytes, context: AnsweredContext) -> Answer:
+        field, taken, asked = command[dimse.FIELD], self._acceptor.on_commitment, self._acceptor.on_find
+        if field == dimse.C_FIND_RQ and asked is not None and not is_storage_class(context.abstract_syntax):
+            who = self._record.calling_ae
+            answer, found = await asked(who, context.abstract_syntax, data_set, context.transfer_syntax)
+            for one in found:
+                self._say(context, dimse.answer(command, dimse.PENDING[0], has_data=True))
+                self._writer.write(pdu.data(context.number, one, is_command=False, longest=self._longest))
+                await self._writer.drain()
+            return answer
         if field == dimse.N_ACTION_RQ and taken is not None and context.abstract_syntax == STORAGE_COMMITMENT:
             return Answer(await taken(self._record.calling_ae, data_set, context.transfer_syntax))
         return Answer(dimse.UNRECOGNISED_OPERATION)

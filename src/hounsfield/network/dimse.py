@@ -7,12 +7,22 @@ from collections.abc import Mapping
 from typing import Final
 
 C_STORE_RQ: Final = 0x0001
+C_GET_RQ: Final = 0x0010
+C_FIND_RQ: Final = 0x0020
+C_MOVE_RQ: Final = 0x0021
 C_ECHO_RQ: Final = 0x0030
+N_EVENT_REPORT_RQ: Final = 0x0100
 N_ACTION_RQ: Final = 0x0130
+C_CANCEL_RQ: Final = 0x0FFF
 RESPONSE: Final = 0x8000
 NO_DATA_SET: Final = 0x0101
 
 SUCCESS: Final = 0x0000
+PENDING: Final = (0xFF00, 0xFF01)
+PROCESSING_FAILURE: Final = 0x0110
+INVALID_ARGUMENT: Final = 0x0115
+NO_SUCH_INSTANCE: Final = 0x0112
+CLASS_INSTANCE_CONFLICT: Final = 0x0119
 OUT_OF_RESOURCES: Final = 0xA700
 DOES_NOT_MATCH_CLASS: Final = 0xA900
 CANNOT_UNDERSTAND: Final = 0xC000
@@ -21,8 +31,10 @@ INVALID_INSTANCE: Final = 0x0117
 CLASS_NOT_SUPPORTED: Final = 0x0122
 UNRECOGNISED_OPERATION: Final = 0x0211
 
-_TEXTS: Final = {0x0002: "UI", 0x0003: "UI", 0x0902: "LO", 0x1000: "UI", 0x1001: "UI", 0x1030: "AE"}
-_NUMBERS: Final = frozenset((0x0100, 0x0110, 0x0120, 0x0700, 0x0800, 0x0900, 0x1002, 0x1008, 0x1031))
+_TEXTS: Final = {0x0002: "UI", 0x0003: "UI", 0x0600: "AE", 0x0902: "LO", 0x1000: "UI", 0x1001: "UI", 0x1030: "AE"}
+_NUMBERS: Final = frozenset(
+    (0x0100, 0x0110, 0x0120, 0x0700, 0x0800, 0x0900, 0x1002, 0x1008, 0x1020, 0x1021, 0x1022, 0x1023, 0x1031)
+)
 
 AFFECTED_CLASS: Final = 0x0002
 REQUESTED_CLASS: Final = 0x0003
@@ -33,9 +45,15 @@ DATA_SET_TYPE: Final = 0x0800
 STATUS: Final = 0x0900
 ERROR_COMMENT: Final = 0x0902
 PRIORITY: Final = 0x0700
+MOVE_DESTINATION: Final = 0x0600
 AFFECTED_INSTANCE: Final = 0x1000
 REQUESTED_INSTANCE: Final = 0x1001
+EVENT_TYPE: Final = 0x1002
 ACTION_TYPE: Final = 0x1008
+REMAINING: Final = 0x1020
+COMPLETED: Final = 0x1021
+FAILED: Final = 0x1022
+WARNED: Final = 0x1023
 
 Command = Mapping[int, str | int]
 
@@ -89,18 +107,20 @@ def _text(element: int, value: str) -> bytes:
     return raw + padding * (len(raw) % 2)
 
 
-def answer(request: Command, status: int, comment: str = "") -> bytes:
+def answer(request: Command, status: int, comment: str = "", *, has_data: bool = False) -> bytes:
     """The response to a request, with its SOP class and instance where it names them.
 
     Parameters
     ----------
+    has_data
+        Whether a data set follows.
     comment
         Why, in at most 64 plain characters; never a value from the data set (PS3.7 C.1).
     """
     elements: dict[int, str | int] = {
         FIELD: int(request[FIELD]) | RESPONSE,
         ANSWERED_MESSAGE_ID: request.get(MESSAGE_ID, 0),
-        DATA_SET_TYPE: NO_DATA_SET,
+        DATA_SET_TYPE: 1 if has_data else NO_DATA_SET,
         STATUS: status,
     }
     for asked, told in ((AFFECTED_CLASS, AFFECTED_CLASS), (AFFECTED_INSTANCE, AFFECTED_INSTANCE)):

@@ -11,6 +11,12 @@ IMPLEMENTATION_VERSION_NAME: Final = "HOUNSFIELD"
 APPLICATION_CONTEXT: Final = "1.2.840.10008.3.1.1.1"
 VERIFICATION: Final = "1.2.840.10008.1.1"
 STORAGE_COMMITMENT: Final = "1.2.840.10008.1.20.1"
+#: The one instance of the push model (PS3.4 J.3.5).
+STORAGE_COMMITMENT_INSTANCE: Final = "1.2.840.10008.1.20.1.1"
+PATIENT_ROOT: Final = "1.2.840.10008.5.1.4.1.2.1."
+STUDY_ROOT: Final = "1.2.840.10008.5.1.4.1.2.2."
+#: Ends of the UIDs of both roots: FIND, MOVE, GET (PS3.4 table C.6.1.3-1).
+FIND, MOVE, GET = "1", "2", "3"
 
 _IMPLICIT_LITTLE: Final = "1.2.840.10008.1.2"
 _EXPLICIT_LITTLE: Final = "1.2.840.10008.1.2.1"
@@ -36,6 +42,29 @@ _OTHER_STORAGE: Final = (
     "1.2.840.10008.5.1.4.43.1",  # generic implant template
     "1.2.840.10008.5.1.4.44.1",
     "1.2.840.10008.5.1.4.45.1",
+)
+
+
+#: Storage classes that are offered when instances are fetched by C-GET: what an image archive holds.
+FETCHED_CLASSES: Final = tuple(
+    _STORAGE_ROOT + end
+    for end in (
+        *("1", "1.1", "1.1.1", "1.2", "1.2.1", "1.3", "1.3.1"),  # CR, DX, MG, IO
+        *("2", "2.1", "2.2", "4", "4.1", "4.3", "4.4", "128", "130", "128.1"),  # CT, MR, PET
+        *("3.1", "6.1", "6.2", "7", "7.1", "7.2", "7.3", "7.4", "12.1", "12.1.1", "12.2", "12.2.1", "13.1.1"),
+        *("13.1.2", "13.1.3", "20", "77.1.1", "77.1.2", "77.1.4", "77.1.5.1", "77.1.5.4", "77.1.6"),
+        *("11.1", "11.2", "30", "66", "66.1", "66.3", "66.4", "66.5", "66.7", "67"),  # presentation states, SEG
+        *("88.11", "88.22", "88.33", "88.34", "88.50", "88.59", "88.67", "88.71", "104.1", "104.2"),  # reports
+        *("481.1", "481.2", "481.3", "481.4", "481.5", "481.8", "9.1.1", "9.1.2"),  # radiotherapy, waveforms
+    )
+)
+#: Syntaxes that are offered for them, the preferred first.
+FETCHED_SYNTAXES: Final = (
+    _EXPLICIT_LITTLE,
+    _IMPLICIT_LITTLE,
+    *(f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 57, 70, 80, 81, 90, 91, 201, 202, 203)),
+    "1.2.840.10008.1.2.5",
+    "1.2.840.10008.1.2.1.99",
 )
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from hounsfield.network import pdu
-from hounsfield.network.identity import STORAGE_COMMITMENT, VERIFICATION, choose_transfer_syntax, is_storage_class
+from hounsfield.network.identity import VERIFICATION, choose_transfer_syntax, is_storage_class
 
 
-def negotiate(request: pdu.AssociateRequest, *, commitment: bool) -> tuple[pdu.AnsweredContext, ...]:
-    """An answer to each offered context: verification and every storage class, and commitment if offered."""
-    return tuple(_answer(one, commitment) for one in request.contexts)
+def negotiate(request: pdu.AssociateRequest, more: frozenset[str]) -> tuple[pdu.AnsweredContext, ...]:
+    """An answer to each offered context: verification, every storage class, and the classes in ``more``."""
+    return tuple(_answer(one, more) for one in request.contexts)
 
 
-def _answer(one: pdu.OfferedContext, commitment: bool) -> pdu.AnsweredContext:
+def _answer(one: pdu.OfferedContext, more: frozenset[str]) -> pdu.AnsweredContext:
     stored = is_storage_class(one.abstract_syntax)
-    own = one.abstract_syntax == VERIFICATION or (commitment and one.abstract_syntax == STORAGE_COMMITMENT)
+    own = one.abstract_syntax == VERIFICATION or one.abstract_syntax in more
     if not (stored or own):
         return _refused(one, pdu.NO_ABSTRACT_SYNTAX)
     chosen = choose_transfer_syntax(one.transfer_syntaxes, stored=stored)

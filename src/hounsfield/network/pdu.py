@@ -266,8 +266,20 @@ def data(context: int, fragment: bytes, *, is_command: bool, longest: int, is_la
     return out
 
 
-def request(called_ae: str, calling_ae: str, contexts: tuple[OfferedContext, ...], maximum_length: int) -> bytes:
-    """An A-ASSOCIATE-RQ (PS3.8 table 9-11)."""
+def request(
+    called_ae: str,
+    calling_ae: str,
+    contexts: tuple[OfferedContext, ...],
+    maximum_length: int,
+    scp_roles: tuple[str, ...] = (),
+) -> bytes:
+    """An A-ASSOCIATE-RQ (PS3.8 table 9-11).
+
+    Parameters
+    ----------
+    scp_roles
+        Abstract syntaxes for which the requestor wants to be SCP and not SCU (PS3.7 D.3.3.4).
+    """
     body = struct.pack(">H2x16s16s32x", 1, _padded(called_ae), _padded(calling_ae))
     body += _item(0x10, APPLICATION_CONTEXT.encode())
     for one in contexts:
@@ -275,7 +287,9 @@ def request(called_ae: str, calling_ae: str, contexts: tuple[OfferedContext, ...
         syntaxes += b"".join(_item(0x40, uid.encode()) for uid in one.transfer_syntaxes)
         body += _item(0x20, struct.pack(">BBBB", one.number, 0, 0, 0) + syntaxes)
     user = _item(0x51, struct.pack(">L", maximum_length))
-    user += _item(0x52, IMPLEMENTATION_CLASS_UID.encode()) + _item(0x55, IMPLEMENTATION_VERSION_NAME.encode())
+    user += _item(0x52, IMPLEMENTATION_CLASS_UID.encode())
+    user += b"".join(_item(0x54, struct.pack(">H", len(uid)) + uid.encode() + b"\0\1") for uid in scp_roles)
+    user += _item(0x55, IMPLEMENTATION_VERSION_NAME.encode())
     body += _item(0x50, user)
     return head(ASSOCIATE_RQ, len(body)) + body
 

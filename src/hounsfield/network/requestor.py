@@ -10,13 +10,13 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Final, Self
 
 from hounsfield.network import dimse, pdu
 from hounsfield.network.destinations import Destination
-from hounsfield.network.pdu import BadPdu, OfferedContext
+from hounsfield.network.pdu import BadPdu, DataValue, OfferedContext
 
 PDU_BYTES: Final = 131072
 _MOST_COMMAND: Final = 65536
@@ -34,7 +34,10 @@ class Requestor:
     Parameters
     ----------
     wanted
-        Pairs of SOP class and transfer syntax: one presentation context for each.
+        Pairs of SOP class and transfer syntax: one presentation context for each. Or of SOP class and
+        several syntaxes, of which the peer chooses one.
+    scp_roles
+        SOP classes for which this side wants to be the provider.
     tls
         Context of a TLS client, ``None`` for plain TCP.
 
@@ -45,15 +48,20 @@ class Requestor:
     """
 
     def __init__(
-        self, destination: Destination, wanted: Sequence[tuple[str, str]], tls: ssl.SSLContext | None = None
+        self,
+        destination: Destination,
+        wanted: Sequence[tuple[str, str | tuple[str, ...]]],
+        tls: ssl.SSLContext | None = None,
+        scp_roles: tuple[str, ...] = (),
     ) -> None:
         self._patience_s = destination.timeout_s
         self._message = 0
         self._offered = {2 * n + 1: pair for n, pair in enumerate(dict.fromkeys(wanted))}
+        self._values: list[DataValue] = []
         self._plug = _connected(destination, tls)
         self.is_open = True
         try:
-            self._accepted, longest = self._associate(destination)
+            self._accepted, longest = self._associate(destination, scp_roles)
         except BaseException:
             self._plug.close()
             raise
@@ -80,6 +88,14 @@ class Requestor:
         pair = (sop_class_uid, transfer_syntax_uid)
         return next((n for n, offered in self._offered.items() if offered == pair and n in self._accepted), None)
 
+    def accepted(self, context: int) -> tuple[str, str]:
+        """SOP class and transfer syntax of an accepted context."""
+        return self._offered[context][0], self._accepted[context]
+
+    def any_context(self, sop_class_uid: str) -> int | None:
+        """Number of an accepted context for a SOP class, whatever its transfer syntax."""
+        return next((n for n, pair in self._offered.items() if pair[0] == sop_class_uid and n in self._accepted), None)
+
     def ask(self, context: int, command: dimse.Command, data: Iterator[bytes] | None = None) -> dict[int, str | int]:
         """Send a request, with a data set if there is one, and wait for its answer.
 
@@ -88,21 +104,95 @@ class Requestor:
         PeerFailed
             If none came; the association is over then.
         """
+        number = self.tell(context, command, data)
+        while True:
+            _, said = self.hear()
+            if said[dimse.DATA_SET_TYPE] != dimse.NO_DATA_SET:
+                for _ in self.data():
+                    pass  # no answer that is asked for here has a data set
+            if said.get(dimse.ANSWERED_MESSAGE_ID) != number or dimse.STATUS not in said:
+                self.is_open = False
+                raise PeerFailed("the answer is to something else")
+            return said
+
+    def tell(self, context: int, command: dimse.Command, data: Iterator[bytes] | None = None) -> int:
+        """Send a request, with a data set if there is one; its message number.
+
+        Raises
+        ------
+        PeerFailed
+            If the connection is lost; the association is over then.
+        """
         self._message = self._message % 65535 + 1
         kind = dimse.NO_DATA_SET if data is None else 1
         asked = {**command, dimse.MESSAGE_ID: self._message, dimse.DATA_SET_TYPE: kind}
-        try:
-            encoded = dimse.encode_command(asked)
-            self._plug.sendall(pdu.data(context, encoded, is_command=True, longest=self._longest))
+        with self._association_ends():
+            self.say(context, dimse.encode_command(asked))
             if data is not None:
                 self._send_data(context, data)
-            return self._answer()
+        return self._message
+
+    def say(self, context: int, encoded: bytes) -> None:
+        """Send an encoded command, such as the answer to a request of the peer."""
+        with self._association_ends():
+            self._plug.sendall(pdu.data(context, encoded, is_command=True, longest=self._longest))
+
+    def hear(self) -> tuple[int, dict[int, str | int]]:
+        """The next command and its presentation context; if it has a data set, read :meth:`data` next.
+
+        Raises
+        ------
+        PeerFailed
+            If none came; the association is over then.
+        """
+        collected = b""
+        with self._association_ends():
+            while True:
+                value = self._value()
+                if not value.is_command:
+                    continue  # the rest of a data set that nobody wanted
+                collected += value.fragment
+                if len(collected) > _MOST_COMMAND:
+                    raise PeerFailed("the answer has no end")
+                if value.is_last:
+                    return value.context, dimse.parse_command(collected)
+
+    def data(self) -> Iterator[memoryview]:
+        """The fragments of the data set that follows a command.
+
+        Raises
+        ------
+        PeerFailed
+            If it does not come to its end; the association is over then.
+        """
+        with self._association_ends():
+            while True:
+                value = self._value()
+                if value.is_command:
+                    raise PeerFailed("a data set was cut by a command")
+                yield value.fragment
+                if value.is_last:
+                    return
+
+    @contextmanager
+    def _association_ends(self) -> Iterator[None]:
+        """What goes wrong inside ends the association, and is told in our own words."""
+        try:
+            yield
         except OSError as error:
             self.is_open = False
             raise PeerFailed(f"the connection was lost ({_word(error)})") from error
         except (PeerFailed, dimse.BadCommand, BadPdu) as error:
             self.is_open = False
             raise PeerFailed(str(error)) from error
+
+    def _value(self) -> DataValue:
+        while not self._values:
+            kind, body = self._read()
+            if kind != pdu.P_DATA_TF:
+                raise PeerFailed("the peer aborted the association" if kind == pdu.ABORT else "no answer came")
+            self._values = list(pdu.values_of(body))[::-1]
+        return self._values.pop()
 
     def _send_data(self, context: int, data: Iterator[bytes]) -> None:
         """A data set in fragments; only the last one is marked so."""
@@ -112,28 +202,14 @@ class Requestor:
             waiting = following
         self._plug.sendall(pdu.data(context, waiting, is_command=False, longest=self._longest))
 
-    def _answer(self) -> dict[int, str | int]:
-        collected = b""
-        while True:
-            kind, body = self._read()
-            if kind != pdu.P_DATA_TF:
-                raise PeerFailed("the peer aborted the association" if kind == pdu.ABORT else "no answer came")
-            for value in pdu.values_of(body):
-                if not value.is_command:
-                    continue  # no answer that is asked for here has a data set
-                collected += value.fragment
-                if len(collected) > _MOST_COMMAND:
-                    raise PeerFailed("the answer has no end")
-                if value.is_last:
-                    answer = dimse.parse_command(collected)
-                    if answer.get(dimse.ANSWERED_MESSAGE_ID) != self._message or dimse.STATUS not in answer:
-                        raise PeerFailed("the answer is to something else")
-                    return answer
-
-    def _associate(self, destination: Destination) -> tuple[dict[int, str], int]:
-        contexts = tuple(OfferedContext(n, pair[0], (pair[1],)) for n, pair in self._offered.items())
+    def _associate(self, destination: Destination, scp_roles: tuple[str, ...]) -> tuple[dict[int, str], int]:
+        contexts = tuple(
+            OfferedContext(n, uid, (syntaxes,) if isinstance(syntaxes, str) else syntaxes)
+            for n, (uid, syntaxes) in self._offered.items()
+        )
+        titles = (destination.ae_title, destination.own_ae_title)
         try:
-            self._plug.sendall(pdu.request(destination.ae_title, destination.own_ae_title, contexts, PDU_BYTES))
+            self._plug.sendall(pdu.request(*titles, contexts, PDU_BYTES, scp_roles))
             kind, body = self._read()
         except OSError as error:
             raise PeerFailed(f"the connection was lost ({_word(error)})") from error

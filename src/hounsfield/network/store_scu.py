@@ -28,7 +28,7 @@ def send(destination: Destination, parcels: Sequence[Parcel]) -> Iterator[Receip
     """
     done = 0
     try:
-        with Requestor(destination, _wanted(parcels), _tls(destination)) as requestor:
+        with Requestor(destination, _wanted(parcels), tls_of(destination)) as requestor:
             for one in parcels:
                 receipt = _send_one(requestor, one)
                 done += 1
@@ -41,7 +41,7 @@ def send(destination: Destination, parcels: Sequence[Parcel]) -> Iterator[Receip
 def echo(destination: Destination) -> Receipt:
     """C-ECHO: whether a destination answers."""
     try:
-        with Requestor(destination, [(VERIFICATION, _IMPLICIT)], _tls(destination)) as requestor:
+        with Requestor(destination, [(VERIFICATION, _IMPLICIT)], tls_of(destination)) as requestor:
             context = requestor.context(VERIFICATION, _IMPLICIT)
             if context is None:
                 return Receipt("", False, None, "the peer does not accept verification")
@@ -114,7 +114,8 @@ def _converted(path: Path, syntax: str) -> Iterator[bytes]:
     yield stream.getvalue()
 
 
-def _tls(destination: Destination) -> ssl.SSLContext | None:
+def tls_of(destination: Destination) -> ssl.SSLContext | None:
+    """The TLS context for a destination, ``None`` for plain TCP."""
     return None if destination.tls is None else client_context(destination.tls)
 
 

@@ -68,8 +68,13 @@ _LONG: Final = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 _SHORT: Final = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 
 
-def parse(data: Buffer, limits: Limits) -> Parsed:
+def parse(data: Buffer, limits: Limits, walker: type[Walk] | None = None) -> Parsed:
     """Parse the header of a whole file.
+
+    Parameters
+    ----------
+    walker
+        Another way to keep elements than :class:`Walk`, which keeps those of ``tags``.
 
     Raises
     ------
@@ -81,34 +86,35 @@ def parse(data: Buffer, limits: Limits) -> Parsed:
     start = 132 if bytes(data[128:132]) == b"DICM" else 0
     if len(data) < start + 8:
         raise Malformed("the file is too short to be DICOM")
-    walk = _Walk(data, limits, explicit=True, little=True)
+    walker = walker or Walk
+    walk = walker(data, limits, explicit=True, little=True)
     meta: Item = {}
     position = walk.meta(start, meta)
     uid = _uid(meta) or _guessed(data, position)
     if uid == tags.DEFLATED:
-        return _parse_deflated(data, position, meta, limits)
-    return _parse_set(data, position, meta, uid, limits)
+        return _parse_deflated(data, position, meta, limits, walker)
+    return _parse_set(data, position, meta, uid, limits, walker)
 
 
-def _parse_set(data: Buffer, position: int, meta: Item, uid: str, limits: Limits) -> Parsed:
+def _parse_set(data: Buffer, position: int, meta: Item, uid: str, limits: Limits, walker: type[Walk]) -> Parsed:
     if position + 8 > len(data):
         raise Malformed("the file ends after its meta information")
     little = uid != tags.EXPLICIT_BIG
     # Some files are not what their transfer syntax says: the first VR tells.
     explicit = bytes(data[position + 4 : position + 6]) in _LONG | _SHORT
-    walk = _Walk(data, limits, explicit=explicit, little=little)
+    walk = walker(data, limits, explicit=explicit, little=little)
     item = dict(meta)
     position = walk.items_until_pixels(position, item)
     return Parsed(item, uid, little, walk.pixels, position, walk.pixel_length, len(data) - position)
 
 
-def _parse_deflated(data: Buffer, position: int, meta: Item, limits: Limits) -> Parsed:
+def _parse_deflated(data: Buffer, position: int, meta: Item, limits: Limits, walker: type[Walk]) -> Parsed:
     """Inflate as much as the header needs, in growing pieces, never more than the limit."""
     size = 1 << 20
     while True:
         inflated, done = inflate(data[position:], size)
         try:
-            parsed = _parse_set(inflated, 0, {}, tags.EXPLICIT_LITTLE, limits)
+            parsed = _parse_set(inflated, 0, {}, tags.EXPLICIT_LITTLE, limits, walker)
         except TooMuch:
             raise
         except Malformed:
@@ -155,7 +161,7 @@ def _guessed(data: Buffer, position: int) -> str:
     return tags.EXPLICIT_LITTLE if explicit else tags.IMPLICIT_LITTLE
 
 
-class _Walk:
+class Walk:
     """A position-free walker over one buffer in one encoding."""
 
     def __init__(self, data: Buffer, limits: Limits, *, explicit: bool, little: bool) -> None:

@@ -66,10 +66,14 @@ def decode(parsed: Parsed) -> Header:
     """Values by keyword: ``str``, ``int``, ``float``, lists of these, or lists of headers."""
     order = "<" if parsed.little else ">"
     signed = _decode_integers(parsed.item.get(0x00280103), order + "H") == [1]
-    charset = parsed.item.get(0x00080005)
+    return _Decoder(order, signed, codec_of(parsed.item)).header(parsed.item)
+
+
+def codec_of(item: Item) -> str:
+    """The codec of a data set's texts: of several character sets the last that is known."""
+    charset = item.get(0x00080005)
     names = [] if charset is None else _split(charset.value.decode("ascii", "replace"))
-    codec = next((_CHARACTER_SETS[name] for name in reversed(names) if name in _CHARACTER_SETS), "latin-1")
-    return _Decoder(order, signed, codec).header(parsed.item)
+    return next((_CHARACTER_SETS[name] for name in reversed(names) if name in _CHARACTER_SETS), "latin-1")
 
 
 class _Decoder:

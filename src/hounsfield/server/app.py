@@ -15,6 +15,7 @@ from hounsfield.errors import HounsfieldError
 from hounsfield.network import dimse
 from hounsfield.server.access import Operator, Sender, Viewer
 from hounsfield.server.adding import add_adding
+from hounsfield.server.dicomweb import dicomweb_routes
 from hounsfield.server.pages import add_pages
 from hounsfield.usecases.models import list_models
 from hounsfield.usecases.node import looking
@@ -60,6 +61,7 @@ def make_app(node: Node) -> FastAPI:
     _storing(app, node, keeper)
     add_adding(app, node, keeper)
     add_pages(app, node, _refusal)
+    app.include_router(dicomweb_routes(node))
     return app
 
 

@@ -101,6 +101,38 @@ def decode_into(frames: StoredFrames, index: int, out: NDArray[Any]) -> None:
     _store(image, out, stored)
 
 
+def decode_colour(frames: StoredFrames, index: int, out: NDArray[Any]) -> None:
+    """Decode frame ``index`` (from 0) of three samples of 8 bits into ``out``, (rows, columns, 3) uint8.
+
+    Raises
+    ------
+    Malformed
+        If the frame is cut short, damaged or of another size than the header says.
+    """
+    stored = frames.instance.format
+    if is_native(stored.transfer_syntax_uid):
+        raw = np.empty(stored.frame_bytes, np.uint8)
+        frames.read_native(index, raw)
+        planar = frames.instance.header.get("PlanarConfiguration") == 1
+        by_plane = raw.reshape(3, stored.rows, stored.columns).transpose(1, 2, 0) if planar else raw.reshape(out.shape)
+        out[...] = by_plane
+        return
+    decoder = _decoder(stored.transfer_syntax_uid)
+    if decoder is None or stored.transfer_syntax_uid == _RLE:
+        raise Malformed(f"no decoder for colour in {syntax_name(stored.transfer_syntax_uid)}")
+    data = frames.code_stream(index)
+    _check_size(data, stored)
+    try:
+        image = decoder[0](data, stored)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise Malformed(f"the {syntax_family(stored)} decoder refuses it ({type(error).__name__})") from None
+    if image.shape != out.shape or image.dtype != out.dtype:
+        raise Malformed("it decodes to other pixels than the header says")
+    out[...] = image
+
+
 def syntax_family(stored: PixelFormat) -> str:
     """The compression by name."""
     families = ((_JPEG, "JPEG"), (_JPEG_LS, "JPEG-LS"), (_JPEG_2000, "JPEG 2000"), (_HTJ2K, "HTJ2K"))

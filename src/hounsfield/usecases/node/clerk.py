@@ -22,6 +22,7 @@ from hounsfield.department.tables import results as results_table
 from hounsfield.errors import HounsfieldError, InputError
 from hounsfield.reading import scan_files
 from hounsfield.usecases.node.describing import describe_study
+from hounsfield.usecases.node.cataloguing import catalogue_missing
 from hounsfield.usecases.node.opening import Node, log
 from hounsfield.usecases.node.routing import SeriesAnswer, ask_routes, jobs_for
 
@@ -47,6 +48,7 @@ class Clerk:
         """Look once at everything."""
         for study in self._watch.complete():
             self._complete(study)
+        catalogue_missing(self.node, rounds=1)
         taken = self._reclaimer.reclaim()
         if taken:
             log("reclaimed", jobs=taken)

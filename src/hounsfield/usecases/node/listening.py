@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hounsfield.audit import AuditEvent
 from hounsfield.errors import SettingsError
 from hounsfield.network.acceptor import Acceptor
 from hounsfield.network.limits import NodeLimits
-from hounsfield.network.received import AssociationRecord, Rejection
+from hounsfield.network.received import Answer, AssociationRecord, Rejection
 from hounsfield.network.store_scu import server_context
+from hounsfield.usecases.node.answering import answer_query
+from hounsfield.usecases.node.committing import take_request
 from hounsfield.usecases.node.inbox import watch_inbox
 from hounsfield.usecases.node.keeping import Keeper
 from hounsfield.usecases.node.opening import Node, log
@@ -55,6 +57,12 @@ async def _listen(node: Node, keeper: Keeper, on_ready: Callable[[Listening], No
         log("association", rejected=record.rejected, ended=record.ended, statuses=_shown(record))
         loop.run_in_executor(None, node.audit, _event(record))
 
+    async def commit(calling: str, data: bytes, syntax: str) -> int:
+        return await asyncio.to_thread(take_request, node, calling, data, syntax)
+
+    async def query(calling: str, _sop_class: str, data: bytes, syntax: str) -> tuple[Answer, Sequence[bytes]]:
+        return await asyncio.to_thread(answer_query, node, calling, data, syntax)
+
     acceptor = Acceptor(
         keep=keeper.keep,
         incoming=node.files.incoming,
@@ -62,6 +70,8 @@ async def _listen(node: Node, keeper: Keeper, on_ready: Callable[[Listening], No
         admit=lambda calling, called, host: admit(node, calling, called, host),
         on_end=ended,
         tls=None if tls is None else server_context(tls),
+        on_commitment=commit if any(peer.port for peer in config.peers) else None,
+        on_find=query if config.query else None,
     )
     try:
         port = await acceptor.listen(config.host, config.port)

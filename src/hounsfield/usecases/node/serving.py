@@ -15,6 +15,7 @@ from typing import Final, Literal
 from hounsfield.audit import AuditEvent
 from hounsfield.errors import SettingsError
 from hounsfield.usecases.node.clerk import Clerk
+from hounsfield.usecases.node.committing import report_all
 from hounsfield.usecases.node.delivering import deliver_all
 from hounsfield.usecases.node.listening import Listening, listen
 from hounsfield.usecases.node.opening import Node, log, open_node
@@ -77,6 +78,7 @@ def _serve_part(node: Node, part: Part, on_ready: Callable[[Listening], None] | 
     stopped = StopOnSignal()
     if part == "clerk":
         deliver_all(node, stopped)
+        report_all(node, stopped)
         Clerk(node).run(stopped)
     else:
         Worker(node).run(stopped)
