@@ -12,7 +12,6 @@ import nibabel
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
-from tests.server.serving import fill
 
 from hounsfield.audit import verify
 from hounsfield.department import jobs, studies
@@ -32,6 +31,8 @@ from hounsfield.usecases.node.overseeing import oversee, verify_trail
 from hounsfield.usecases.node.reviewing import Judged, judge, write_labels
 from hounsfield.usecases.node.tokens import add_token
 from hounsfield.usecases.node.viewing import view_study
+
+from .serving import fill
 
 SEGMENTS = [
     {"number": 1, "label": "Front", "colour_rgb": [1, 2, 3]},
@@ -145,6 +146,8 @@ def test_a_drawing_becomes_a_version_only_on_the_same_grid_with_known_labels(sce
         for version in (1, 2):
             answer = client.post(path, content=scene.drawing(better), headers=headers)
             assert answer.json() == {"version": version}
+        served = client.get(path.partition("?")[0] + "/2", headers=headers)
+        assert client.get(path.partition("?")[0] + "/3", headers=headers).status_code == 409
     assert list(scene.node.files.incoming.iterdir()) == []
     with scene.node.database.read() as connection:
         rows = connection.execute(reviews.select()).all()
@@ -154,6 +157,7 @@ def test_a_drawing_becomes_a_version_only_on_the_same_grid_with_known_labels(sce
     ]
     kept = read(scene.node.root / "labels" / rows[1].label_path)
     assert np.array_equal(kept.array, better)
+    assert served.content == (scene.node.root / "labels" / rows[1].label_path).read_bytes()
     assert verify(scene.node.ledger.path).holds
 
 

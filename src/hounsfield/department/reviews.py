@@ -53,6 +53,13 @@ def next_version(connection: Connection, job_id: int, series: str) -> int:
     return int(connection.execute(query).scalar() or 0) + 1
 
 
+def label_of(connection: Connection, job_id: int, series: str, version: int) -> str | None:
+    """The file name of a label version."""
+    query = select(reviews.c.label_path).where(reviews.c.job_id == job_id, reviews.c.series == series)
+    found = connection.execute(query.where(reviews.c.label_version == version, reviews.c.label_path != "")).scalar()
+    return None if found is None else str(found)
+
+
 def latest(connection: Connection) -> list[Row[Any]]:
     """The latest verdict on each series of each job, with the model that it is about."""
     newest = select(func.max(reviews.c.id)).group_by(reviews.c.job_id, reviews.c.series)

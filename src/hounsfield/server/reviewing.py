@@ -7,20 +7,27 @@ import tempfile
 from pathlib import Path as FilePath
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Query, Request
+from fastapi import FastAPI, Path, Query, Request
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 
-from hounsfield.server.access import Reviewer
+from hounsfield.server.access import Reviewer, Viewer
 from hounsfield.server.adding import StudyUid
 from hounsfield.server.pages.studying import JobId, SeriesName
 from hounsfield.usecases.node.exporting import export_reviews
 from hounsfield.usecases.node.imaging import StudyImages
 from hounsfield.usecases.node.opening import Node
 from hounsfield.usecases.node.pointing import ask_at
-from hounsfield.usecases.node.reviewing import Judged, Verdict, judge, receive_labels, save_labels
+from hounsfield.usecases.node.reviewing import (
+    Judged,
+    Verdict,
+    judge,
+    label_path,
+    receive_labels,
+    save_labels,
+)
 from hounsfield.usecases.node.zipping import zip_folder
 
 Seconds = Annotated[float, Query(ge=0, le=86400)]
@@ -68,6 +75,14 @@ def add_reviewing(app: FastAPI, node: Node, images: StudyImages) -> None:
             return {"version": await run_in_threadpool(save_labels, node, drawing, judged)}
         finally:
             drawing.unlink(missing_ok=True)
+
+    @app.get("/api/v1/jobs/{job_id}/series/{series}/labels/{version}", response_class=FileResponse)
+    def drawn(
+        caller: Viewer, job_id: JobId, series: SeriesName, version: Annotated[int, Path(ge=1, le=10**6)]
+    ) -> FileResponse:
+        """Corrected labels, as NIfTI."""
+        path = label_path(node, job_id, series, version)
+        return FileResponse(path, media_type="application/octet-stream", filename=path.name)
 
     @app.post("/api/v1/studies/{study_uid}/series/{series}/point")
     def point(caller: Reviewer, study_uid: StudyUid, series: SeriesName, said: Point) -> dict[str, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.exception_handlers import http_exception_handler
@@ -27,6 +28,15 @@ from hounsfield.usecases.node.opening import Node
 _FOR_PROGRAMS = ("/api/", "/dicom-web/", "/metrics", "/fhir/")
 
 
+class _Files(StaticFiles):
+    """The page's own files: a browser may keep them, and asks each time whether they are still the same."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        answer = super().file_response(*args, **kwargs)
+        answer.headers["Cache-Control"] = "no-cache"
+        return answer
+
+
 def add_pages(app: FastAPI, node: Node, refusal: Callable[[Request, Exception], Awaitable[Response]]) -> None:
     """Add the pages, their files, and answers to people where programs get JSON.
 
@@ -35,7 +45,7 @@ def add_pages(app: FastAPI, node: Node, refusal: Callable[[Request, Exception], 
     refusal
         How a program is told of a refusal.
     """
-    app.mount("/static", StaticFiles(directory=Path(str(files("hounsfield.server"))) / "static"), name="static")
+    app.mount("/static", _Files(directory=Path(str(files("hounsfield.server"))) / "static"), name="static")
     images = StudyImages(node)
     add_entering(app, node)
     add_listing(app, node)

@@ -17,7 +17,8 @@ export class Review {
     const said = answer.reviews.map((one) => make("p", { class: "said" },
       make("span", { class: `verdict ${one.verdict}` }, one.verdict), " ", make("bdi", {}, one.who),
       `, ${new Date(one.at * 1000).toISOString().slice(0, 16).replace("T", " ")}, ${Math.round(one.seconds)} s${one.label_version ? `, version ${one.label_version}` : ""}`,
-      one.reason && make("br"), one.reason && make("bdi", {}, one.reason)));
+      one.reason && make("br"), one.reason && make("bdi", {}, one.reason),
+      one.label_version > 0 && this.versionSwitch(one.label_version)));
     this.box.replaceChildren(...said);
     if (!this.mayReview) return;
     this.reason = make("textarea", { "aria-label": "Reason", placeholder: "Why (needed to reject or correct)", maxlength: 1000 });
@@ -27,6 +28,24 @@ export class Review {
     if (answer.segments.length) row.append(make("button", { type: "button", onclick: () => this.correct() }, "Correct"));
     this.pen = make("div", { class: "pen", hidden: true });
     this.box.append(row, this.pen, this.reason);
+  }
+
+  /** A switch that lays a corrected version over the images, in place of the model's own labels. */
+  versionSwitch(version) {
+    const key = `${this.keyOf(this.answer)}/v${version}`;
+    const on = this.viewer.layers.has(key);
+    return this.make("label", { class: "slide" }, this.make("input", { type: "checkbox", ...(on ? { checked: true } : {}), onchange: async (event) => {
+      const show = event.target.checked;
+      if (show) await this.viewer.lay(key, this.versionUrl(version), this.segmentsOf(this.answer));
+      else this.viewer.lift(key);
+      this.viewer.fade(key, Number(this.opacity.value));
+      this.viewer.fade(this.keyOf(this.answer), show ? 0 : Number(this.opacity.value));
+      this.viewer.tell();
+    } }), `show version ${version}`);
+  }
+
+  versionUrl(version) {
+    return `/api/v1/jobs/${this.answer.job}/series/${this.answer.series}/labels/${version}`;
   }
 
   get seconds() {
@@ -46,10 +65,14 @@ export class Review {
     const { make, viewer, answer } = this;
     this.began = performance.now();
     const segments = this.segmentsOf(answer);
-    const key = this.keyOf(answer);
-    await viewer.lay(key, `/api/v1/jobs/${answer.job}/series/${answer.series}/nifti`, segments);
-    await viewer.draw(key, segments);
+    const version = Math.max(0, ...answer.reviews.map((one) => one.label_version));
+    const url = version ? this.versionUrl(version) : `/api/v1/jobs/${answer.job}/series/${answer.series}/nifti`;
+    const own = this.keyOf(answer);
+    const key = version ? `${own}/v${version}` : own;
+    await viewer.lay(key, url, segments);
+    await viewer.draw(key, segments); // on from the latest version, where there is one
     viewer.fade(key, 0);
+    viewer.fade(own, 0);
     const state = { tool: "brush", size: 3, value: segments[0].number };
     const apply = () => {
       viewer.penUp(state.tool === "rest");

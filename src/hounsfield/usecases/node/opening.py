@@ -8,7 +8,8 @@
     DATA/instances/       what was received, by digest;   DATA/incoming/  what is being received
     DATA/results/         what jobs wrote;                DATA/work/      what jobs are writing
     DATA/inbox/           files put here are received;    DATA/refused/   those that were not taken
-    DATA/audit.jsonl      the audit trail
+    DATA/labels/          what people corrected;          DATA/cache/    copies for the viewer
+    DATA/audit.jsonl      the audit trail;   DATA/route-states.json   what was decided of routes
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,6 +112,11 @@ class Node:
             timeout_s=table.timeout_s,
             tls=self.tls(table.tls),
         )
+
+    def takers(self, names: Iterable[str], *kinds: str) -> tuple[str, ...]:
+        """Those of some destinations that are of these kinds."""
+        known = {one.name: one.kind for one in self.config.destinations}
+        return tuple(name for name in names if known.get(name) in kinds)
 
     def tls(self, table: Tls | None) -> TlsFiles | None:
         """Files of TLS; relative names are inside the node's folder."""

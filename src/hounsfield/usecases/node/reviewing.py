@@ -119,6 +119,21 @@ def save_labels(node: Node, drawing: Path, judged: Judged) -> int:
     return version
 
 
+def label_path(node: Node, job_id: int, series: str, version: int) -> Path:
+    """The file of a label version.
+
+    Raises
+    ------
+    SettingsError
+        If there is no such version.
+    """
+    with node.database.read() as connection:
+        name = reviews.label_of(connection, job_id, series, version)
+    if name is None:
+        raise SettingsError(f"there is no version {version} of these labels", "open the study again")
+    return labels_folder(node) / name
+
+
 def _checked(node: Node, drawing: Path, judged: Judged) -> tuple[NDArray[np.uint8], Geometry]:
     """The drawn labels (slices, rows, columns) on the result's grid."""
     import numpy as np
