@@ -180,8 +180,8 @@ def _missing_results(connection: Connection, most: int) -> list[Missing]:
         .order_by(results.c.id)
         .limit(most)
     )
-    found = (tuple(row) for row in connection.execute(wrote))
-    return [Missing(one[0], one[1], *one[2:6], "", "") for one in found]
+    found = connection.execute(wrote)
+    return [Missing(one[0], one[1], one[2], one[3], one[4], one[5], "", "") for one in found]
 
 
 def add(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -224,7 +224,7 @@ def _rows() -> Select[Any]:
 
 
 def _entry(row: Any) -> Entry:
-    return Entry(*row[:7], json.loads(row[7]))
+    return Entry(row[0], row[1], row[2], row[3], row[4], row[5], row[6], json.loads(row[7]))
 
 
 def _counted(connection: Connection, level: Level, entry: Entry) -> Match:

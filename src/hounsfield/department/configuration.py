@@ -59,7 +59,7 @@ class DestinationTable(_Table):
     """A PACS that takes results."""
 
     name: Name
-    kind: Literal["dicom", "stow"] = "dicom"
+    kind: Literal["dicom", "stow", "fhir"] = "dicom"
     ae_title: AeTitle | None = None
     host: str = ""
     port: Port = 0
@@ -73,8 +73,8 @@ class DestinationTable(_Table):
     def _complete(self) -> DestinationTable:
         if self.kind == "dicom" and not (self.ae_title and self.host and self.port):
             raise ValueError("a dicom destination needs ae_title, host and port")
-        if self.kind == "stow" and not self.url.startswith(("http://", "https://")):
-            raise ValueError("a stow destination needs a url that begins with http:// or https://")
+        if self.kind != "dicom" and not self.url.startswith(("http://", "https://")):
+            raise ValueError(f"a {self.kind} destination needs a url that begins with http:// or https://")
         return self
 
 
@@ -103,6 +103,8 @@ class NodeConfig(_Table):
         How long a worker may show no life before its job is taken back.
     inbox
         Also take files that are put into the folder ``inbox``.
+    patient_id_system
+        URI of the system of patient ids, for FHIR; empty: ids are told without one.
     query
         Answer C-FIND about what was received; off by default.
     web
@@ -123,6 +125,7 @@ class NodeConfig(_Table):
     workers: Annotated[int, Field(ge=0, le=64)] = 1
     inbox: bool = True
     query: bool = False
+    patient_id_system: Annotated[str, Field(max_length=256)] = ""
     web: bool = True
     public_url: Annotated[str, Field(pattern=r"^(https?://[^\s/]+(/[^\s?#]*)?)?$", max_length=512)] = ""
     insecure_lan: bool = False

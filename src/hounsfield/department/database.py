@@ -16,11 +16,11 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine, create_engine, event, insert, select, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from hounsfield.department import catalogue, commitments, tables
+from hounsfield.department import catalogue, commitments, tables, workitems
 from hounsfield.errors import SettingsError
 
 #: Tables that have modules of their own; ``create_all`` makes them with the others.
-OWN_TABLES: Final = (catalogue.catalogue, commitments.commitments)
+OWN_TABLES: Final = (catalogue.catalogue, commitments.commitments, workitems.workitems, workitems.verdicts)
 _BUSY_MS: Final = 30_000
 _LOCK: Final = 4_711  # of pg_advisory_xact_lock: one writer of instances and sweeps at a time
 

@@ -23,6 +23,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from hounsfield.department.triage import TriageRule
 from hounsfield.errors import SettingsError
 
 _MOST_BYTES: Final = 1 << 20
@@ -75,6 +76,8 @@ class Route(_Table):
         Run, keep the results, send them nowhere.
     priority
         Higher runs first.
+    triage
+        Which finding makes a study urgent in the reading worklist.
     """
 
     name: Name
@@ -87,6 +90,7 @@ class Route(_Table):
     priority: Annotated[float, Field(ge=0, le=100)] = 50.0
     destinations: tuple[Name, ...] = ()
     shadow: bool = False
+    triage: TriageRule | None = None
     match: Match
 
 

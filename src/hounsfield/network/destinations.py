@@ -24,6 +24,7 @@ class Destination:
     ----------
     kind
         ``"dicom"``: C-STORE to ``ae_title`` at ``host``:``port``. ``"stow"``: STOW-RS to ``url``.
+        ``"fhir"``: a FHIR R4 transaction to the base ``url``.
     own_ae_title
         How this node introduces itself.
     timeout_s
@@ -31,7 +32,7 @@ class Destination:
     """
 
     name: str
-    kind: Literal["dicom", "stow"]
+    kind: Literal["dicom", "stow", "fhir"]
     ae_title: str = ""
     host: str = ""
     port: int = 0

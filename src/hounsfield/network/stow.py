@@ -37,9 +37,9 @@ def _post_one(destination: Destination, one: Parcel) -> Receipt:
     headers = {
         "Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}',
         "Accept": "application/dicom+json",
-        **_credentials(destination),
+        **credentials(destination),
     }
-    connection = _connection(destination, where.scheme, where.hostname or "", where.port)
+    connection = connection_to(destination, where.scheme, where.hostname or "", where.port)
     try:
         body = before + one.path.read_bytes() + after
         connection.request("POST", f"{where.path.rstrip('/')}/studies", body, headers)
@@ -72,7 +72,8 @@ def _value(item: dict[str, Any], tag: str) -> Any:
     return item.get(tag, {}).get("Value", [None])[0]
 
 
-def _credentials(destination: Destination) -> dict[str, str]:
+def credentials(destination: Destination) -> dict[str, str]:
+    """The header that shows who we are; none without a password file."""
     if destination.password_file is None:
         return {}
     secret = destination.password_file.read_text(encoding="utf-8").strip()
@@ -82,7 +83,8 @@ def _credentials(destination: Destination) -> dict[str, str]:
     return {"Authorization": f"Basic {pair}"}
 
 
-def _connection(destination: Destination, scheme: str, host: str, port: int | None) -> http.client.HTTPConnection:
+def connection_to(destination: Destination, scheme: str, host: str, port: int | None) -> http.client.HTTPConnection:
+    """A connection to a web server, with TLS where the URL says so."""
     if scheme == "https":
         context = client_context(destination.tls) if destination.tls else ssl.create_default_context()
         return http.client.HTTPSConnection(host, port, timeout=destination.timeout_s, context=context)

@@ -14,9 +14,11 @@ from hounsfield.audit import AuditEvent
 from hounsfield.errors import HounsfieldError
 from hounsfield.network import dimse
 from hounsfield.server.access import Operator, Sender, Viewer
+from hounsfield.server.dicomweb import dicomweb_routes
 from hounsfield.server.adding import add_adding
 from hounsfield.server.dicomweb import dicomweb_routes
 from hounsfield.server.pages import add_pages
+from hounsfield.server.worklist import worklist_routes
 from hounsfield.usecases.models import list_models
 from hounsfield.usecases.node import looking
 from hounsfield.usecases.node.keeping import Keeper
@@ -61,6 +63,8 @@ def make_app(node: Node) -> FastAPI:
     _storing(app, node, keeper)
     add_adding(app, node, keeper)
     add_pages(app, node, _refusal)
+    app.include_router(dicomweb_routes(node))
+    app.include_router(worklist_routes(node))
     app.include_router(dicomweb_routes(node))
     return app
 

@@ -45,7 +45,7 @@ def answer_query(node: Node, calling_ae: str, data: bytes, transfer_syntax_uid: 
     if len(found) > _MOST:
         return Answer(dimse.OUT_OF_RESOURCES, f"more than {_MOST} match, narrow the query"), []
     if name == "PATIENT":
-        found = list({text(one.entry.attributes, TAGS["PatientID"]): one for one in reversed(found)}.values())[::-1]  # type: ignore[arg-type]
+        found = list({text(one.entry.attributes, TAGS["PatientID"]): one for one in reversed(found)}.values())[::-1]
     told = [_told(node, one, level, asked) for one in found]
     return Answer(dimse.SUCCESS), [encode_item(one, transfer_syntax_uid) for one in told]
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any, Final
 
 from hounsfield.department import catalogue
 from hounsfield.department.catalogue import KEYS, Missing
 from hounsfield.reading.elements import Malformed
 from hounsfield.reading.limits import Limits
-from hounsfield.reading.whole_header import JsonItem, as_json, read_whole_header
+from hounsfield.reading.whole_header import as_json, read_whole_header
 from hounsfield.usecases.node.opening import Node
 
 HEADER_LIMITS: Final = Limits(header_bytes=64 * 2**20, elements=1_000_000)
@@ -136,7 +137,7 @@ def _row(node: Node, one: Missing) -> dict[str, Any]:
     return {**told, **known, **uids, "whole": True, "attributes_json": json.dumps(shown, separators=(",", ":"))}
 
 
-def text(header: JsonItem, tag: str) -> str:
+def text(header: Mapping[str, Any], tag: str) -> str:
     """The first value of an element as a text; empty where there is none."""
     values = header.get(tag, {}).get("Value") or [None]
     if isinstance(values[0], dict):

@@ -25,6 +25,8 @@ from hounsfield.usecases.node.describing import describe_study
 from hounsfield.usecases.node.cataloguing import catalogue_missing
 from hounsfield.usecases.node.opening import Node, log
 from hounsfield.usecases.node.routing import SeriesAnswer, ask_routes, jobs_for
+from hounsfield.usecases.node.telling_fhir import tell_fhir
+from hounsfield.usecases.node.triaging import triage
 
 LOOK_SECONDS: Final = 0.5
 SWEEP_SECONDS: Final = 60.0
@@ -57,6 +59,8 @@ class Clerk:
             removed = sweep(self.node, STRAY_SECONDS)
             if removed:
                 log("swept", files=removed)
+        triage(self.node)
+        tell_fhir(self.node)
 
     def run(self, stopped: Callable[[], bool]) -> None:
         """Look again and again until told to stop; a fault of one round does not end the clerk."""

@@ -13,11 +13,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from hounsfield.audit import AuditEvent
 from hounsfield.department import deliveries
 from hounsfield.department.deliveries import Due
-from hounsfield.network import store_scu, stow
+from hounsfield.network import fhir_client, store_scu, stow
 from hounsfield.network.destinations import Destination, Parcel, Receipt
 from hounsfield.usecases.node.opening import Node, log
 
 LOOK_SECONDS: Final = 0.5
+_WAYS: Final = {"dicom": store_scu.send, "stow": stow.post, "fhir": fhir_client.post}
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def _send(node: Node, destination: Destination, due: Sequence[Due]) -> Iterator[
     parcels = [
         Parcel(node.results / one.path, one.sop_class_uid, one.sop_instance_uid, one.transfer_syntax_uid) for one in due
     ]
-    return (stow.post if destination.kind == "stow" else store_scu.send)(destination, parcels)
+    return _WAYS[destination.kind](destination, parcels)
 
 
 def _unchanged(node: Node, due: Due) -> bool:

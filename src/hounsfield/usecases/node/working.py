@@ -155,7 +155,7 @@ class Worker:
             reason="; ".join(refused),
             outcome_json=json.dumps(_summary(result)),
             results=stored,
-            destinations=order.destinations,
+            destinations=self.node.takers(order.destinations, "dicom", "stow"),
         )
         ours = jobs.finish(self.node.database, job, finished)
         log("job-ends", job=job.id, outcome=finished.outcome, results=len(stored), recorded=ours)
