@@ -14,7 +14,6 @@ from hounsfield.audit import AuditEvent
 from hounsfield.errors import HounsfieldError
 from hounsfield.network import dimse
 from hounsfield.server.access import Operator, Sender, Viewer
-from hounsfield.server.dicomweb import dicomweb_routes
 from hounsfield.server.adding import add_adding
 from hounsfield.server.dicomweb import dicomweb_routes
 from hounsfield.server.pages import add_pages
@@ -65,7 +64,6 @@ def make_app(node: Node) -> FastAPI:
     add_pages(app, node, _refusal)
     app.include_router(dicomweb_routes(node))
     app.include_router(worklist_routes(node))
-    app.include_router(dicomweb_routes(node))
     return app
 
 

@@ -21,8 +21,8 @@ from hounsfield.department.tables import jobs as jobs_table
 from hounsfield.department.tables import results as results_table
 from hounsfield.errors import HounsfieldError, InputError
 from hounsfield.reading import scan_files
-from hounsfield.usecases.node.describing import describe_study
 from hounsfield.usecases.node.cataloguing import catalogue_missing
+from hounsfield.usecases.node.describing import describe_study
 from hounsfield.usecases.node.opening import Node, log
 from hounsfield.usecases.node.routing import SeriesAnswer, ask_routes, jobs_for
 from hounsfield.usecases.node.telling_fhir import tell_fhir
