@@ -6,26 +6,22 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
+from compress_scenes import LESION, PLAIN, network
 from evaluation_scenes import make_dataset
-from onnx import TensorProto, helper
 from typer.testing import CliRunner
 
 from hounsfield.cli.app import app
+from hounsfield.compression.layers import named
+from hounsfield.compression.quantising import quantise
 from hounsfield.errors import EngineUnavailable, InputError, OutputExists, SettingsError
 from hounsfield.packages import ModelPackage, build
-from hounsfield.testing.packages import TinyModel, tiny_files, tiny_graph, tiny_manifest
+from hounsfield.testing.packages import TinyModel, tiny_files, tiny_manifest
 from hounsfield.usecases.gate import GateRequest, run_gate
 from hounsfield.usecases.job import Choices
 
-LESION = {
-    "number": 1,
-    "label": "Nodule",
-    "category": {"value": "49755003", "scheme": "SCT", "meaning": "Morphologically Abnormal Structure"},
-    "type": {"value": "27925004", "scheme": "SCT", "meaning": "Nodule"},
-    "lesion": True,
-}
 TINY = TinyModel(quantity="arbitrary", window=(24, 32, 28), output={"segments": [LESION]}, precisions=("fp32", "int8"))
 RULE = """
 format = 1
@@ -39,27 +35,18 @@ by = ["sex"]
 
 
 def quantised(graph: bytes) -> bytes:
-    """The graph with its image rounded to int8 on the way in."""
-    model = onnx.load_from_string(graph)
-    scale = helper.make_tensor("scale", TensorProto.FLOAT, [], [1.0])
-    zero = helper.make_tensor("zero", TensorProto.INT8, [], [0])
-    model.graph.initializer.extend([scale, zero])
-    model.graph.node[0].input[0] = "rounded"
-    nodes = [
-        helper.make_node("QuantizeLinear", ["image", "scale", "zero"], ["small"]),
-        helper.make_node("DequantizeLinear", ["small", "scale", "zero"], ["rounded"]),
-        *model.graph.node,
-    ]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-    data: bytes = model.SerializeToString(deterministic=True)
+    """The graph with all its layers in int8."""
+    random = np.random.default_rng(0)
+    windows = [random.choice([0.0, 100.0, 120.0], (1, 1, 24, 32, 28)).astype(np.float32) for _ in range(2)]
+    made = quantise(named(onnx.load_from_string(graph)), windows, "onnxruntime").model
+    data: bytes = made.SerializeToString(deterministic=True)
     return data
 
 
 def package(folder: Path, level: float) -> ModelPackage:
     """fp32 that finds the ball exactly, and int8 that draws the line halfway to ``level``."""
     files = tiny_files(TINY)
-    files["graphs/int8.onnx"] = quantised(tiny_graph(replace(TINY, levels=(0.0, level))))
+    files |= {"graphs/fp32.onnx": network(PLAIN), "graphs/int8.onnx": quantised(network(PLAIN, level))}
     return build(folder, tiny_manifest(TINY), files)
 
 

@@ -28,7 +28,7 @@ IDENTITY = ("Phäntom", "PH-1", "19700101", "ACC7", "Phantom study")
 @pytest.fixture(scope="module")
 def usual(tmp_path_factory: pytest.TempPathFactory) -> Result:
     folder = tmp_path_factory.mktemp("usual")
-    return result_for(folder, warnings=('<b>old</b> & "odd"',), unproven=True)
+    return result_for(folder, warnings=('<b>old</b> & "odd"',), lacks="no evidence for fp32")
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ class Case:
 @pytest.fixture(scope="module")
 def usual(tmp_path_factory: pytest.TempPathFactory) -> Case:
     folder = tmp_path_factory.mktemp("usual")
-    result = result_for(folder, warnings=("the patient is older than the training set",), unproven=True)
+    result = result_for(folder, warnings=("the patient is older than the training set",), lacks="no evidence for fp32")
     return Case(result, *both(folder, result))
 
 
@@ -115,6 +115,18 @@ def test_lesion_totals_and_absent_segments_have_groups_without_region(usual: Cas
     assert ("121052", "272519000") in found
     absent = {e.value.value for e in groups["Nodule"].get_qualitative_evaluations()}
     assert "272519000" not in absent
+
+
+@pytest.mark.parametrize("lacks", ["no gate for bf16", "an undecided gate for int8", "a failed gate for int8"])
+def test_a_variant_without_a_passed_gate_says_so_in_seg_sr_and_warnings(tmp_path: Path, lacks: str) -> None:
+    result = result_for(tmp_path, lacks=lacks)
+    seg, sr = both(tmp_path, result)
+    parameters = {item.TextValue for item in named(pydicom.dcmread(sr.path), "Algorithm Parameters")}
+    assert f"evidence=in package, but {lacks}" in parameters
+    told = pydicom.dcmread(seg.path, stop_before_pixels=True).SegmentSequence[0]
+    assert f"in package, but {lacks}" in str(told.SegmentationAlgorithmIdentificationSequence[0].AlgorithmParameters)
+    assert f"the package has {lacks}" in result.warnings
+    assert (result_for(tmp_path).facts.unproven, result.facts.unproven) == (False, True)
 
 
 def test_nothing_found_is_said_in_words_and_codes(tmp_path: Path) -> None:

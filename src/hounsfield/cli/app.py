@@ -13,10 +13,13 @@ from typing import Annotated
 import typer
 
 from hounsfield.cli import audit, dataset, jobs, models, package, routes, token, user
+from hounsfield.cli.bench import bench
+from hounsfield.cli.compress import compress
 from hounsfield.cli.deidentify import deidentify
 from hounsfield.cli.demo import demo
 from hounsfield.cli.doctor import doctor
 from hounsfield.cli.evaluate import evaluate
+from hounsfield.cli.export import export
 from hounsfield.cli.gate import gate
 from hounsfield.cli.import_model import import_model
 from hounsfield.cli.inspect import inspect
@@ -54,7 +57,23 @@ def _root(
     """Options before the verb."""
 
 
-for _verb in (demo, inspect, plan, run, train, search, evaluate, gate, serve, pull, deidentify, doctor):
+for _verb in (
+    demo,
+    inspect,
+    plan,
+    run,
+    train,
+    search,
+    evaluate,
+    gate,
+    compress,
+    bench,
+    export,
+    serve,
+    pull,
+    deidentify,
+    doctor,
+):
     app.command()(_verb)
 app.command(name="import")(import_model)
 app.add_typer(dataset.app, name="dataset")

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from hounsfield.compression.gate import GateOutcome
     from hounsfield.usecases.gate import GateResult
 
 
@@ -70,9 +73,18 @@ def _show(result: GateResult) -> None:
     """Print the verdict, every stratum, and where to look."""
     from rich.console import Console
     from rich.markup import escape
+
+    console = Console()
+    print_verdict(console, result.record.outcome)
+    for kind, path in result.outputs.items():
+        console.print(f"  {kind:<9} {escape(str(path))}", highlight=False, soft_wrap=True)
+
+
+def print_verdict(console: Console, outcome: GateOutcome) -> None:
+    """Every stratum as a table, and the verdict."""
+    from rich.markup import escape
     from rich.table import Table
 
-    console, outcome = Console(), result.record.outcome
     table = Table(box=None, pad_edge=False)
     for heading in ("metric", "segment", "stratum", "patients", "difference", "bound", "margin", "verdict", "needed"):
         table.add_column(heading)
@@ -88,5 +100,3 @@ def _show(result: GateResult) -> None:
         f"{told}, gained {len(outcome.changes) - lost}; cases lost {len(outcome.lost_cases)}", highlight=False
     )
     console.print(f"the gate: {outcome.verdict}", highlight=False)
-    for kind, path in result.outputs.items():
-        console.print(f"  {kind:<9} {escape(str(path))}", highlight=False, soft_wrap=True)

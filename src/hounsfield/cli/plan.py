@@ -24,7 +24,7 @@ def plan(
         bool, typer.Option("--whole", help="Plan the equivalent of one pass over the whole volume.")
     ] = False,
     allow_unproven: Annotated[
-        bool, typer.Option("--allow-unproven", help="Accept a precision without evidence.")
+        bool, typer.Option("--allow-unproven", help="Accept a precision without evidence or gate.")
     ] = False,
     save: Annotated[
         Path | None, typer.Option(metavar="PLAN.toml", help="Write the plan of the only series; 'run --plan' reads it.")

@@ -45,16 +45,22 @@ def demand_unseen(data: Dataset, whole: Dataset, used: Sequence[Dataset], packag
     if named and data.digest() in named:
         fact = "the package names exactly these cases as its training or calibration data"
         raise InputError(fact, "give cases that it has not seen", data.path)
-    learned = [case for case in whole.cases if case.split.lower() in _USED_PARTS]
+    learned = learned_cases(whole)
     others = [*learned, *(case for table in used for case in table.cases)]
-    _demand_apart(data, others)
+    demand_apart(data, others)
     told = [f"{len(others)} cases of training or calibration: no patient or image in common"] if others else []
     if named:
         told.append(f"not the training data whose digest the package names ({len(named)})")
     return tuple(told)
 
 
-def _demand_apart(data: Dataset, others: Sequence[Case]) -> None:
+def learned_cases(whole: Dataset) -> list[Case]:
+    """The cases of a table whose part says that a model learned from them."""
+    return [case for case in whole.cases if case.split.lower() in _USED_PARTS]
+
+
+def demand_apart(data: Dataset, others: Sequence[Case]) -> None:
+    """Refuse cases that have a patient or an image in common with others; names cases, never patients."""
     if not others:
         return
     patients = {case.patient_id for case in others}

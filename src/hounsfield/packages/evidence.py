@@ -61,8 +61,32 @@ class Cost(_Table):
     peak_mib: Positive | None = None
 
 
+class GateProof(_Table):
+    """The verdict of a clinical gate on this precision (docs/concepts/gate.md), and what it was given against.
+
+    Parameters
+    ----------
+    against, against_sha256
+        The precision that it must not be worse than, and the files of its graph.
+    rule_sha256
+        Of the gate file.
+    data_digest, patients
+        The cases that both read.
+    engine
+        The engine that computed the candidate.
+    """
+
+    verdict: Literal["pass", "fail", "undecided"]
+    against: Precision
+    against_sha256: Annotated[dict[str, Sha256], Field(min_length=1)]
+    rule_sha256: Sha256
+    data_digest: Sha256
+    patients: Annotated[int, Field(ge=0)]
+    engine: Text
+
+
 class Evidence(_Table):
-    """The whole of an ``evidence/*.json``."""
+    """The whole of an ``evidence/*.json``; without ``gate`` the precision was evaluated, but passed none."""
 
     format: Literal[1]
     precision: Precision
@@ -71,6 +95,7 @@ class Evidence(_Table):
     data: DataUsed
     scores: Annotated[tuple[Score, ...], Field(min_length=1)]
     cost: Cost | None = None
+    gate: GateProof | None = None
     details: Annotated[dict[str, Any], Field(default_factory=dict)]
 
     def summary(self) -> str:
@@ -78,7 +103,9 @@ class Evidence(_Table):
         overall = [score for score in self.scores if score.stratum == "all"] or list(self.scores)
         metric = overall[0].metric
         values = ", ".join(f"{score.value:.3g}" for score in overall if score.metric == metric)
-        return f"{metric} {values} ({self.data.use}, n={self.data.cases})"
+        passed = {"pass": "passed", "fail": "failed", "undecided": "undecided"}
+        told = "" if self.gate is None else f", gate {passed[self.gate.verdict]}"
+        return f"{metric} {values} ({self.data.use}, n={self.data.cases}{told})"
 
 
 def parse_evidence(data: bytes, path: Path) -> Evidence:

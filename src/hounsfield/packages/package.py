@@ -89,6 +89,26 @@ class ModelPackage:
                 return parse_evidence(read_small(self.root, item.file), self.root / item.file)
         return None
 
+    def why_unproven(self, precision: Precision) -> str:
+        """What a precision lacks before it may be relied on, in words; empty where it is proven.
+
+        The graph as it was trained needs evidence. Any other precision beside an fp32 graph is a variant of
+        it, and needs a passed gate as well.
+        """
+        evidence = self.evidence(precision)
+        if evidence is None:
+            return f"no evidence for {precision}"
+        if precision == "fp32" or self.manifest.graph_for("fp32") is None:
+            return ""
+        if evidence.gate is None:
+            return f"no gate for {precision}"
+        told = {"pass": "", "fail": f"a failed gate for {precision}", "undecided": f"an undecided gate for {precision}"}
+        return told[evidence.gate.verdict]
+
+    def proven(self) -> tuple[Precision, ...]:
+        """The precisions that may be relied on."""
+        return tuple(one for one in self.precisions if not self.why_unproven(one))
+
     def card(self) -> str:
         """The model card: Markdown text, to be escaped by whoever shows it as HTML."""
         return read_small(self.root, CARD).decode("utf-8")

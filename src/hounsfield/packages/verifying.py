@@ -12,7 +12,7 @@ from pathlib import Path
 from hounsfield.errors import PackageInvalid
 from hounsfield.packages import digests
 from hounsfield.packages.content import refuse_active_text, refuse_programs
-from hounsfield.packages.evidence import check_binding, parse_evidence
+from hounsfield.packages.evidence import GateProof, check_binding, parse_evidence
 from hounsfield.packages.inventory import CARD, DIGESTS, MANIFEST, SIGNATURE, WEIGHTS, read_small, take_inventory
 from hounsfield.packages.manifest_text import parse_manifest
 from hounsfield.packages.onnx_file import check_graph
@@ -122,6 +122,19 @@ def _check_evidence(package: ModelPackage, used: Mapping[str, Mapping[str, str]]
         if not {score.segment for score in evidence.scores if score.segment is not None} <= numbers:
             raise PackageInvalid(fact="it scores a segment that the manifest lacks", remedy="correct it", path=path)
         check_binding(evidence, used[package.graph(item.precision).precision], path)
+        if evidence.gate is not None:
+            _check_gate(package, evidence.gate, used, path)
+
+
+def _check_gate(package: ModelPackage, gate: GateProof, used: Mapping[str, Mapping[str, str]], path: Path) -> None:
+    """A verdict counts for the reference that stands beside it, and for no other."""
+    reference = package.manifest.graph_for(gate.against)
+    if reference is None or used[reference.precision] != gate.against_sha256:
+        raise PackageInvalid(
+            fact=f"its gate was judged against another {gate.against} graph than the one in the package",
+            remedy="judge it again with hounsfield gate",
+            path=path,
+        )
 
 
 def _refuse_unused(package: ModelPackage, used: Mapping[str, Mapping[str, str]]) -> None:

@@ -142,7 +142,7 @@ def _window_plan(need: Need, candidate: Candidate, cost: Cost, machine: Machine)
 def _reasons(need: Need, candidate: Candidate, cost: Cost, machine: Machine) -> dict[str, str]:
     offer = candidate.offer
     pinned = "asked for"
-    precision = "the package holds evidence for it" if offer.proven else "allowed without evidence"
+    precision = "the package proves it" if offer.proven else "allowed without proof"
     if offer.precision == "bf16" and offer.fast and machine.fast_bf16:
         precision += ", and this CPU has AMX"
     reasons = {
@@ -212,7 +212,7 @@ def _nothing_runs(need: Need, offers: Sequence[Offer]) -> EngineUnavailable:
     )
     unproven = sorted({offer.precision for offer in offers if not offer.proven and not offer.unavailable})
     if usable:
-        hint = f"; {', '.join(unproven)} has no evidence and needs --allow-unproven" if unproven else ""
+        hint = f"; {', '.join(unproven)} is not proven and needs --allow-unproven" if unproven else ""
         return EngineUnavailable(
             f"nothing runs this package as asked (engine {need.engine or 'any'}, precision {need.precision or 'any'}, "
             f"device {need.device or 'any'}, mode {need.mode})",
@@ -226,7 +226,7 @@ def _nothing_runs(need: Need, offers: Sequence[Offer]) -> EngineUnavailable:
 def _freer(need: Need) -> Iterator[tuple[str, Need]]:
     """What the user could let go, one thing at a time."""
     if not need.allow_unproven:
-        yield "allow a precision without evidence (--allow-unproven)", replace(need, allow_unproven=True)
+        yield "allow a precision without proof (--allow-unproven)", replace(need, allow_unproven=True)
     if need.precision is not None:
         yield f"let the precision be chosen instead of {need.precision}", replace(need, precision=None)
     if need.engine is not None:

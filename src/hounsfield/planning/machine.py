@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _AMX_BF16 = "amx_bf16"
+#: Dot products of 8-bit integers: x86 (VNNI, AMX) and ARM.
+INT8_INSTRUCTIONS = ("amx_int8", "avx512_vnni", "avx_vnni", "asimddp", "i8mm")
 _QUERY = ("--query-gpu=name,memory.total,memory.free", "--format=csv,noheader,nounits")
 
 
@@ -52,6 +54,11 @@ class Machine:
         return _AMX_BF16 in self.flags
 
     @property
+    def fast_int8(self) -> bool:
+        """Whether the CPU has dot products of 8-bit integers; without them int8 is emulated."""
+        return bool(self.flags & set(INT8_INSTRUCTIONS))
+
+    @property
     def key(self) -> str:
         """What a calibration made here depends on besides threads: the CPU and its bf16 unit."""
         return f"{self.cpu_model}{' AMX' if self.fast_bf16 else ''}"
@@ -80,7 +87,7 @@ def read_machine(root: Path = Path("/"), accelerators: bool = True) -> Machine:
         cores=_cores(root),
         total_bytes=total,
         available_bytes=available,
-        flags=frozenset(_field(cpu, "flags").split()),
+        flags=frozenset((_field(cpu, "flags") or _field(cpu, "Features")).split()),
         accelerators=_accelerators() if accelerators else (),
     )
 

@@ -45,6 +45,8 @@ class CaseScorer:
         How it is compared.
     worst
         How many of the lowest Dice keep a picture.
+    sessions
+        Where networks are opened.
 
     Attributes
     ----------
@@ -56,12 +58,19 @@ class CaseScorer:
         What really ran.
     """
 
-    def __init__(self, package: ModelPackage, choices: Choices, rules: ScoringRules, worst: int = 0) -> None:
+    def __init__(
+        self,
+        package: ModelPackage,
+        choices: Choices,
+        rules: ScoringRules,
+        worst: int = 0,
+        sessions: Sessions | None = None,
+    ) -> None:
         self._package, self._choices, self._rules, self._most = package, choices, rules, worst
         self._segments = tuple(
             ScoredSegment(spec.number, spec.label, spec.lesion) for spec in package.manifest.output.segments
         )
-        self._sessions = Sessions()
+        self._sessions = Sessions() if sessions is None else sessions
         self._heap: list[tuple[float, int, WorstCase]] = []
         self.cases: list[ScoredCase] = []
         self.failed: list[FailedCase] = []
@@ -88,7 +97,7 @@ class CaseScorer:
 
     def _score(self, case: Case) -> ScoredCase:
         began = time.perf_counter()
-        loaded, labelled = self._answer(case)
+        loaded, labelled = self.answer(case)
         seconds = time.perf_counter() - began
         annotators = [label_map(read(path)) for path in case.annotators]
         label = None if case.label is None else label_map(read(case.label))
@@ -102,7 +111,14 @@ class CaseScorer:
         columns = {**acquired(loaded.whole.provenance.acquisition), **told}
         return ScoredCase(case.id, case.patient_id, scores, columns, seconds, loaded.warnings)
 
-    def _answer(self, case: Case) -> tuple[Loaded, Labelled]:
+    def answer(self, case: Case) -> tuple[Loaded, Labelled]:
+        """The scan and the package's labels of it, without a score.
+
+        Raises
+        ------
+        InputError
+            If the case has several images; and whatever reading it raises.
+        """
         if len(case.images) != 1:
             raise InputError(
                 f"the case has {len(case.images)} images, only models with one image are evaluated",

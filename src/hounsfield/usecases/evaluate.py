@@ -33,6 +33,7 @@ from hounsfield.usecases.case_scoring import CaseScorer, acquired
 from hounsfield.usecases.events import Note, OnEvent, silent
 from hounsfield.usecases.job import Choices
 from hounsfield.usecases.over_cases import effort_of, over_cases, strata_of, warnings_of
+from hounsfield.usecases.sessions import Sessions
 from hounsfield.version import __version__
 from hounsfield.volume import Acquisition
 
@@ -137,9 +138,14 @@ def evaluate(request: EvaluateRequest, on_event: OnEvent = silent) -> EvaluateRe
     if other is not None:
         second = read_all(other, request.against_choices or request.choices, data, request, on_event)
     on_event(Note(f"summing up {len(first.cases)} cases"))
+    return _write(record_of(first, second, data, request), first, request.output, on_event)
+
+
+def record_of(first: ReadCases, second: ReadCases | None, data: Dataset, request: EvaluateRequest) -> EvaluationRecord:
+    """Everything that an evaluation says of the cases that were read, by one package or by two."""
     summary = summarise(first.cases, strata_of(first.cases, request.strata), request.seed, request.minimum_patients)
     comparison = () if second is None else compare_models(first.cases, second.cases, request.seed)
-    record = EvaluationRecord(
+    return EvaluationRecord(
         model=first.model,
         data=data_facts(data, request),
         rules=request.rules,
@@ -154,7 +160,6 @@ def evaluate(request: EvaluateRequest, on_event: OnEvent = silent) -> EvaluateRe
         comparison=comparison,
         compared_failed=() if second is None else second.failed,
     )
-    return _write(record, first, request.output, on_event)
 
 
 @dataclass(frozen=True)
@@ -216,10 +221,15 @@ def _demand_same_segments(package: ModelPackage, other: ModelPackage | None) -> 
 
 
 def read_all(
-    package: ModelPackage, choices: Choices, data: Dataset, request: EvaluateRequest, on_event: OnEvent
+    package: ModelPackage,
+    choices: Choices,
+    data: Dataset,
+    request: EvaluateRequest,
+    on_event: OnEvent,
+    sessions: Sessions | None = None,
 ) -> ReadCases:
     """Score every case with one package at one precision; a case that fails is kept by name."""
-    scorer = CaseScorer(package, replace(choices, allow_unproven=True), request.rules, request.worst)
+    scorer = CaseScorer(package, replace(choices, allow_unproven=True), request.rules, request.worst, sessions)
     model = over_cases(scorer, package, choices, data, on_event)
     return ReadCases(model, tuple(scorer.cases), tuple(scorer.failed), scorer.worst, scorer.foreign)
 

@@ -133,8 +133,8 @@ def run_gate(request: GateRequest, on_event: OnEvent = silent) -> GateResult:
     """
     rule = read_gate(request.gate)
     package = open_package(request.model)
-    _demand_fit(package, rule, request)
-    asked = _asked(request, request.candidate, rule)
+    demand_fit(package, rule, request)
+    asked = asked_of(request, request.candidate, rule)
     data = part_of(asked, labels=True, images=True)
     demand_strata(asked, data)
     demand_empty(request.output)
@@ -143,23 +143,58 @@ def run_gate(request: GateRequest, on_event: OnEvent = silent) -> GateResult:
     )
     if not compared:
         on_event(Note("neither package nor table says what trained the model: name its tables with --used", "warn"))
-    first, second = (_read(package, data, request, one, rule, on_event) for one in (request.against, request.candidate))
+    judged = judge_package(package, data, compared, request, on_event)
+    return GateResult(judged.record, write_gate(judged, package, data, request))
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The verdict, and the cases as the reference and as the candidate read them."""
+
+    record: GateRecord
+    reference: ReadCases
+    candidate: ReadCases
+
+
+def judge_package(
+    package: ModelPackage,
+    data: Dataset,
+    compared: tuple[str, ...],
+    request: GateRequest,
+    on_event: OnEvent = silent,
+    reference: ReadCases | None = None,
+) -> Judged:
+    """Read every case with both precisions and judge; nothing is written.
+
+    Parameters
+    ----------
+    data
+        The cases to judge on.
+    compared
+        What they were compared with for leaks, in words.
+    reference
+        The cases as the reference read them, if that was done already.
+    """
+    rule = read_gate(request.gate)
+    first = reference or _read(package, data, request, request.against, rule, on_event)
+    second = _read(package, data, request, request.candidate, rule, on_event)
     record = GateRecord(
         rule=rule,
         gate_sha256=hashlib.sha256(request.gate.read_bytes()).hexdigest(),
         candidate=second.model,
         against=first.model,
-        data=data_facts(data, asked),
+        data=data_facts(data, asked_of(request, request.candidate, rule)),
         rules=request.rules,
         compared_for_leaks=compared,
         outcome=judge(Gate(rule, first.cases, second.cases)),
         failed=_failed(first.failed, second.failed),
         created=dt.datetime.now().astimezone().isoformat(timespec="seconds"),
     )
-    return _write(record, request.output)
+    return Judged(record, first, second)
 
 
-def _demand_fit(package: ModelPackage, rule: GateRule, request: GateRequest) -> None:
+def demand_fit(package: ModelPackage, rule: GateRule, request: GateRequest) -> None:
+    """Refuse a package or a rule that the gate cannot judge."""
     if package.manifest.task != "segmentation":
         fact = f"{package.reference} does {package.manifest.task}; the gate judges segmentation"
         raise SettingsError(fact, "compare its precisions with hounsfield evaluate --against", request.gate)
@@ -173,7 +208,8 @@ def _demand_fit(package: ModelPackage, rule: GateRule, request: GateRequest) -> 
             raise SettingsError(f"there is no precision {precision!r}", "choose fp32, bf16, fp16 or int8")
 
 
-def _asked(request: GateRequest, precision: str, rule: GateRule) -> EvaluateRequest:
+def asked_of(request: GateRequest, precision: str, rule: GateRule) -> EvaluateRequest:
+    """The evaluation that reads the gate's cases with one precision."""
     return EvaluateRequest(
         model=request.model,
         dataset=request.dataset,
@@ -194,12 +230,12 @@ def _whole(request: GateRequest) -> Dataset:
 def _read(
     package: ModelPackage, data: Dataset, request: GateRequest, precision: str, rule: GateRule, on_event: OnEvent
 ) -> ReadCases:
-    asked = _asked(request, precision, rule)
+    asked = asked_of(request, precision, rule)
     found = read_all(package, asked.choices, data, asked, on_event)
     if found.model.ran_precision != precision:
         raise EngineUnavailable(
             f"{precision} was asked for, {found.model.ran_precision} ran: the gate would judge another arithmetic",
-            "choose a machine and engine that compute in that precision (int8: --engine onnxruntime)",
+            "choose a machine, an engine and a graph that compute in that precision",
         )
     return found
 
@@ -209,7 +245,11 @@ def _failed(first: Sequence[FailedCase], second: Sequence[FailedCase]) -> tuple[
     return tuple({one.case_id: one for one in (*second, *first)}.values())
 
 
-def _write(record: GateRecord, output: Path) -> GateResult:
+def write_gate(judged: Judged, package: ModelPackage, data: Dataset, request: GateRequest) -> dict[str, Path]:
+    """Write ``gate.json`` and ``gate.md`` into a folder of their own, and pictures of lesions lost and gained."""
+    from hounsfield.usecases.lesion_pictures import lesion_page
+
+    record, output = judged.record, request.output
     against, candidate, outcome = record.against, record.candidate, record.outcome
     facts = {
         "model": f"{candidate.title} ({candidate.reference}, package digest {candidate.digest})",
@@ -227,7 +267,10 @@ def _write(record: GateRecord, output: Path) -> GateResult:
         "json": ("gate.json", json_bytes(record.as_dict())),
         "report": ("gate.md", gate_markdown(title, facts, record.rule, outcome).encode("utf-8")),
     }
+    page = lesion_page(outcome.changes, package, data, request)
+    if page is not None:
+        files["pictures"] = ("lesions.html", page.encode("utf-8"))
     with whole_folder(output) as partial:
         for name, content in files.values():
             (partial / name).write_bytes(content)
-    return GateResult(record, {kind: output / name for kind, (name, _) in files.items()})
+    return {kind: output / name for kind, (name, _) in files.items()}

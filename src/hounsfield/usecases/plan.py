@@ -108,6 +108,10 @@ class Planner:
         self._settings = settings or load_settings()
         self._machine = machine or read_machine()
         self._precision = proven_precision(package, choices)
+        if self._precision == "int8" and not self._machine.fast_int8:
+            on_event(
+                Note("this processor has no int8 instructions: int8 is emulated, slow, and not what was judged", "warn")
+            )
         self._features = _features(package, self._precision)
         self._needs: dict[str, Need] = {}
         self._kept: tuple[Offer, ...] | None = None
@@ -186,14 +190,16 @@ class Planner:
         package, precision = self._package, self._precision
         shape = package.manifest.ends_of(package.graph(precision))[1]
         cost = read_cost(package.graph_path(precision), shape)
-        proven = package.evidence(precision) is not None
+        proven = not package.why_unproven(precision)
         wanted = self._choices.engine or self._settings.engine
         for name, answer in registry().survey().items():
             if name == "torch" and wanted != "torch":
                 continue
             reason = None if answer else answer.reason or "it is not installed"
             found = {} if reason or (wanted and name != wanted) else self._calibrations(name, cost)
-            fast = self._machine.fast_bf16 if precision == "bf16" else precision == "fp32"
+            fast = {"bf16": self._machine.fast_bf16, "int8": self._machine.fast_int8}.get(
+                precision, precision == "fp32"
+            )
             yield Offer(name, precision, cost, "cpu", proven, (1,), found, fast, reason)
 
     def _calibrations(self, engine: str, cost: Any) -> dict[int, Any]:
@@ -231,7 +237,7 @@ class Planner:
 
         network = read_network(self._package.graph_path(self._precision))
         there = [name for name, answer in registry().survey().items() if answer]
-        proven = [item.precision for item in self._package.manifest.evidence]
+        proven = self._package.proven()
         for offer in whole_offers(network, need.grid_shape, self._machine, proven, there):
             if offer.precision == self._precision:
                 yield offer

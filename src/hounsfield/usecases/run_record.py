@@ -81,7 +81,7 @@ def run_record(package: ModelPackage, request: RunRequest) -> RunResult:
     values, warnings = checked_record(data, package.manifest.input.record, request.record)
     answer = answer_record(package, request.choices, values)
     manifest = package.manifest
-    unproven = package.evidence("fp32") is None
+    lacks = package.why_unproven("fp32")
     facts = RecordFacts(
         package_id=manifest.id,
         package_version=manifest.version,
@@ -95,8 +95,8 @@ def run_record(package: ModelPackage, request: RunRequest) -> RunResult:
         run_uid=f"2.25.{uuid.uuid4().int}",
         finished=dt.datetime.now().astimezone(),
         seconds=round(time.perf_counter() - began, 3),
-        unproven=unproven,
-        warnings=((f"the package has no evidence for {answer.ran.precision}",) if unproven else ()) + warnings,
+        lacks=lacks,
+        warnings=((f"the package has {lacks}",) if lacks else ()) + warnings,
         record=record_values(manifest.input.record, values),
     )
     partial = request.output / f".partial-record-{secrets.token_hex(4)}"

@@ -35,7 +35,7 @@ class Sessions:
         Raises
         ------
         PackageInvalid
-            If the package has no graph for the precision, or no evidence and none was waived.
+            If the package has no graph for the precision, or does not prove it and that was not waived.
         EngineUnavailable
             If the engine is not there or cannot run it.
         """
@@ -114,15 +114,19 @@ def _torch_network(package: ModelPackage) -> Any:
 
 
 def proven_precision(package: ModelPackage, choices: Choices) -> Precision:
-    """The chosen precision, if the package has it and evidence for it (or that was waived)."""
+    """The chosen precision, if the package has it and proves it (or that was waived).
+
+    Proven means evidence; for a variant beside an fp32 graph a passed gate as well.
+    """
     if choices.precision not in _ARITHMETIC:
         raise SettingsError(f"{choices.precision!r} is not a precision", f"use one of: {', '.join(_ARITHMETIC)}")
     precision = cast(Precision, choices.precision)
     package.graph(precision)
-    if package.evidence(precision) is None and not choices.allow_unproven:
-        proven = ", ".join(item.precision for item in package.manifest.evidence) or "none"
+    lacking = package.why_unproven(precision)
+    if lacking and not choices.allow_unproven:
+        proven = ", ".join(package.proven()) or "none"
         raise PackageInvalid(
-            fact=f"{package.reference} has no evidence for {precision} (proven: {proven})",
+            fact=f"{package.reference} has {lacking} (proven: {proven})",
             remedy="choose a proven precision, or accept it with --allow-unproven",
             path=package.root,
         )

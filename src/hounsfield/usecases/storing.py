@@ -111,6 +111,7 @@ def _write_all(result: Any, output: Path, name: str, choices: Choices) -> dict[s
     from hounsfield.writing import (
         SegKind,
         why_not_dicom,
+        write_captures,
         write_json,
         write_map,
         write_nifti,
@@ -133,6 +134,9 @@ def _write_all(result: Any, output: Path, name: str, choices: Choices) -> dict[s
             stored = {key: write_seg(result, partial / f"{key}.dcm", kind=kind) for key, kind in segs.items()}
             files.update({key: one.path for key, one in stored.items()})
             files["sr"] = write_sr(result, partial / "sr.dcm", seg=next(iter(stored.values()))).path
+        if choices.captures and why_not_dicom(result.volume, located=False) is None:
+            captures = write_captures(result, partial)
+            files.update({one.path.stem: one.path for one in captures})
         if result.has_segments:
             files["nifti"] = write_nifti(result, partial / "labels.nii.gz").path
         for number, one in enumerate(result.findings.maps, start=1):
@@ -183,7 +187,7 @@ def _facts(
         limits=card_limits(package.card()),
         intended_use=" ".join(manifest.intended_use.split()),
         attribution=manifest.licence.attribution,
-        unproven=package.evidence(cast(Precision, labelled.precision)) is None,
+        lacks=package.why_unproven(cast(Precision, labelled.precision)),
     )
 
 

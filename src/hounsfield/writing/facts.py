@@ -43,8 +43,9 @@ class RunFacts:
         In plain words, such as breaches of the package's domain.
     attribution
         Licences and credits of weights and data.
-    unproven
-        True when the package brings no evidence for this precision.
+    lacks
+        What the package lacks to prove this precision, such as ``"no evidence for fp32"`` or ``"no gate for bf16"``;
+        empty where it is proven.
     """
 
     package_id: str
@@ -59,7 +60,19 @@ class RunFacts:
     warnings: tuple[str, ...] = ()
     intended_use: str = ""
     attribution: str = ""
-    unproven: bool = False
+    lacks: str = ""
+
+    @property
+    def unproven(self) -> bool:
+        """Whether the package does not prove this precision."""
+        return bool(self.lacks)
+
+    @property
+    def evidence(self) -> str:
+        """One line on the proof of this precision, as every DICOM object and report has it."""
+        if not self.lacks:
+            return "in package"
+        return "none for this precision" if self.lacks.startswith("no evidence") else f"in package, but {self.lacks}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +107,7 @@ class ResultFacts(RunFacts):
         return {
             "package_sha256": self.package_digest,
             "precision": self.precision,
-            "evidence": "none for this precision" if self.unproven else "in package",
+            "evidence": self.evidence,
             "engine": self.engine,
             "run_uid": self.run_uid,
         }
@@ -171,7 +184,7 @@ class Result:
         """All warnings once: of the reader, the repairs, the run and the measuring."""
         provenance = self.volume.provenance
         repairs = tuple(f"the scan was repaired: {fact}" for fact in provenance.repairs)
-        unproven = (f"the package has no evidence for {self.facts.precision}",) if self.facts.unproven else ()
+        unproven = (f"the package has {self.facts.lacks}",) if self.facts.unproven else ()
         everything = (*unproven, *repairs, *provenance.warnings, *self.facts.warnings, *self.findings.warnings)
         return tuple(dict.fromkeys(everything))
 

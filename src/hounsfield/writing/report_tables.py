@@ -192,7 +192,7 @@ def _model(result: Result) -> str:
         ("Package", f"{facts.package_id} {facts.package_version}"),
         ("Package SHA-256", facts.package_digest),
         ("Precision that ran", facts.precision),
-        ("Evidence for it", "none: unproven" if facts.unproven else "in the package"),
+        ("Evidence for it", f"unproven: the package has {facts.lacks}" if facts.unproven else "in the package"),
         ("Engine", facts.engine),
         ("Software", f"hounsfield {facts.software_version}"),
         ("Started", facts.started.isoformat(sep=" ", timespec="seconds")),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hounsfield.errors import EngineError, EngineUnavailable
@@ -22,6 +24,8 @@ from hounsfield.plugins import Availability
 
 _INSTALL = "pip install 'hounsfield[ort]'"
 _QUIET = 3
+#: What ONNX Runtime fuses a quantised layer and its roundings to; without them it computes in floats.
+_INTEGER = frozenset({"ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul", "QGemm", "MatMulIntegerToFloat"})
 
 
 class OnnxRuntimeEngine:
@@ -64,14 +68,26 @@ class OnnxRuntimeEngine:
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
         options.enable_cpu_mem_arena = True
         model = network.model if isinstance(network.model, bytes) else str(network.model)
-        try:
-            session = ort.InferenceSession(model, options, providers=providers)
-        except Exception as error:  # the runtime's own exceptions have no common base but Exception
-            raise EngineError(
-                fact=f"ONNX Runtime cannot run this graph: {str(error).splitlines()[0][:300]}",
-                remedy="check the graph of the package, or choose another engine",
-            ) from error
-        return OnnxRuntimeSession(session, settings, settings.precision, str(ort.__version__))
+        with tempfile.TemporaryDirectory() as folder:
+            optimised = Path(folder) / "optimised.onnx"
+            if network.quantised:
+                options.optimized_model_filepath = str(optimised)
+            try:
+                session = ort.InferenceSession(model, options, providers=providers)
+            except Exception as error:  # the runtime's own exceptions have no common base but Exception
+                raise EngineError(
+                    fact=f"ONNX Runtime cannot run this graph: {str(error).splitlines()[0][:300]}",
+                    remedy="check the graph of the package, or choose another engine",
+                ) from error
+            precision = settings.precision if not network.quantised or _in_integers(optimised) else "fp32"
+        return OnnxRuntimeSession(session, settings, precision, str(ort.__version__))
+
+
+def _in_integers(optimised: Path) -> bool:
+    """Whether any heavy layer of the graph, as it will run, computes in integers."""
+    import onnx
+
+    return any(node.op_type in _INTEGER for node in onnx.load(str(optimised), load_external_data=False).graph.node)
 
 
 def _providers(settings: LoadSettings, network: OnnxGraph, present: list[str]) -> list[Any]:

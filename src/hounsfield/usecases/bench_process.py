@@ -1,0 +1,98 @@
+"""Time networks of a package side by side, in a process of their own so that its memory is theirs.
+
+    python -m hounsfield.usecases.bench_process '{"package": ..., "variants": [["openvino", "fp32"], ...]}'
+
+prints one line of JSON. The variants take turns window by window, so that whatever else the machine
+does meanwhile falls on all of them alike.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hounsfield.errors import HounsfieldError
+from hounsfield.packages import open_package
+from hounsfield.usecases.job import Choices
+from hounsfield.usecases.resident import forget_peak, peak_bytes, tree_bytes
+from hounsfield.usecases.sessions import Sessions
+
+_RAPL = Path("/sys/class/powercap/intel-rapl:0")
+_STREAMED = 8
+
+
+def energy_joules(folder: Path = _RAPL) -> float | None:
+    """The processor's energy counter in joules, or None where it cannot be read (it starts again now and then)."""
+    try:
+        return int((folder / "energy_uj").read_text(encoding="ascii")) / 1e6
+    except (OSError, ValueError):
+        return None
+
+
+def measure(task: dict[str, Any]) -> list[dict[str, Any]]:
+    """Load every variant, let them take turns, and say what each took."""
+    package = open_package(task["package"])
+    spec = package.manifest.input
+    shape = (1, len(spec.channels), *spec.window.shape)
+    windows = [np.random.default_rng(n).normal(size=shape).astype(np.float32) for n in range(2)]
+    before = tree_bytes(os.getpid())
+    loaded = [_load(package, engine, precision, task["threads"]) for engine, precision in task["variants"]]
+    resident = tree_bytes(os.getpid())
+    forget_peak()
+    for _, session, _ in loaded:
+        list(session.stream(windows))  # the first is slower: buffers are made
+    times: list[list[float]] = [[] for _ in loaded]
+    busy = [0.0] * len(loaded)
+    for turn in range(task["rounds"]):
+        for place, (_, session, _) in enumerate(loaded):
+            used, began = time.process_time(), time.perf_counter()
+            session.infer(windows[turn % 2])
+            times[place].append(time.perf_counter() - began)
+            busy[place] += time.process_time() - used
+    peak = peak_bytes()
+    rows = []
+    for (keeper, session, seconds), taken, cpu in zip(loaded, times, busy, strict=True):
+        energy, began = energy_joules(), time.perf_counter()
+        list(session.stream(windows * (_STREAMED // 2)))
+        streamed, after = time.perf_counter() - began, energy_joules()
+        used_j = None if energy is None or after is None or after < energy else (after - energy) / _STREAMED
+        rows.append(
+            {
+                **session.facts(),
+                "load_seconds": seconds,
+                "seconds": taken,
+                "windows_per_second": _STREAMED / streamed,
+                "utilisation": cpu / max(sum(taken), 1e-9) / (task["threads"] or len(os.sched_getaffinity(0))),
+                "joules_per_window": used_j,
+                "resident_before_bytes": before,
+                "resident_loaded_bytes": resident,
+                "peak_bytes": peak,
+            }
+        )
+        keeper.close()
+    return rows
+
+
+def _load(package: Any, engine: str, precision: str, threads: int) -> tuple[Sessions, Any, float]:
+    keeper, began = Sessions(), time.perf_counter()
+    opened = keeper.open(package, Choices(precision, engine, threads=threads, allow_unproven=True))
+    return keeper, opened.session, time.perf_counter() - began
+
+
+def _main() -> int:
+    try:
+        print(json.dumps(measure(json.loads(sys.argv[1]))))
+    except HounsfieldError as error:
+        print(json.dumps({"error": f"{error.fact}; {error.remedy}"}))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(_main())
