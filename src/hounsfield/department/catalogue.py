@@ -173,7 +173,6 @@ def _missing_results(connection: Connection, most: int) -> list[Missing]:
             results.c.sop_instance_uid,
             results.c.sop_class_uid,
             results.c.transfer_syntax_uid,
-            jobs.c.study_uid,
         )
         .join(jobs, jobs.c.id == results.c.job_id)
         .where(results.c.sop_instance_uid != "", results.c.superseded.is_(False), jobs.c.shadow.is_(False), ~there)
@@ -181,7 +180,7 @@ def _missing_results(connection: Connection, most: int) -> list[Missing]:
         .limit(most)
     )
     found = connection.execute(wrote)
-    return [Missing(one[0], one[1], one[2], one[3], one[4], one[5], "", "") for one in found]
+    return [Missing(one[0], one[1], one[2], one[3], one[4], "", "", "") for one in found]
 
 
 def add(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:

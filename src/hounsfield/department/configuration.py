@@ -105,6 +105,8 @@ class NodeConfig(_Table):
         Also take files that are put into the folder ``inbox``.
     patient_id_system
         URI of the system of patient ids, for FHIR; empty: ids are told without one.
+    pseudonym_key
+        Key of the pseudonyms, for routes that de-identify; keep it apart from the node's folder.
     query
         Answer C-FIND about what was received; off by default.
     web
@@ -124,6 +126,7 @@ class NodeConfig(_Table):
     lease_s: Seconds = 30.0
     workers: Annotated[int, Field(ge=0, le=64)] = 1
     inbox: bool = True
+    pseudonym_key: Path | None = None
     query: bool = False
     patient_id_system: Annotated[str, Field(max_length=256)] = ""
     web: bool = True

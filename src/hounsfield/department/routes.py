@@ -67,6 +67,14 @@ class Match(_Table):
     slice_thickness_mm: Between | None = None
 
 
+class DeidentifyRule(_Table):
+    """The table ``[route.deidentify]``: options of PS3.15 annex E, all off."""
+
+    patient_characteristics: bool = False
+    modified_dates: bool = False
+    pixels_checked: bool = False
+
+
 class Route(_Table):
     """One route.
 
@@ -76,6 +84,10 @@ class Route(_Table):
         Run, keep the results, send them nowhere.
     priority
         Higher runs first.
+    captures
+        Also send key images as Secondary Capture.
+    deidentify
+        Take the person out before the model reads; the images go to the destinations too.
     triage
         Which finding makes a study urgent in the reading worklist.
     """
@@ -90,7 +102,9 @@ class Route(_Table):
     priority: Annotated[float, Field(ge=0, le=100)] = 50.0
     destinations: tuple[Name, ...] = ()
     shadow: bool = False
+    captures: bool = False
     triage: TriageRule | None = None
+    deidentify: DeidentifyRule | None = None
     match: Match
 
 

@@ -44,6 +44,8 @@ class Choices:
         (name, value) pairs that the package reads beside the scan.
     explain
         Write a class-activation map for each reported class.
+    captures
+        Also write key images as Secondary Capture.
     """
 
     precision: str = "fp32"
@@ -56,6 +58,7 @@ class Choices:
     mode: Literal["window", "whole"] = "window"
     record: tuple[tuple[str, Any], ...] = ()
     explain: bool = False
+    captures: bool = False
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Choices:

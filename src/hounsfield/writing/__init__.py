@@ -1,5 +1,6 @@
 """Results as files: DICOM SEG and SR, NIfTI, JSON, a report. Each is read back before it counts."""
 
+from hounsfield.writing.capture import write_captures
 from hounsfield.writing.facts import RESEARCH_USE, Result, ResultFacts, ResultUids
 from hounsfield.writing.files import Written
 from hounsfield.writing.json_file import write_json
@@ -18,6 +19,7 @@ __all__ = [
     "SegKind",
     "Written",
     "why_not_dicom",
+    "write_captures",
     "write_json",
     "write_map",
     "write_nifti",

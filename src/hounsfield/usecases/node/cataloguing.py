@@ -132,7 +132,7 @@ def _row(node: Node, one: Missing) -> dict[str, Any]:
         for keyword, column in keys.items()
         if keyword in TAGS
     }
-    uids = {"study_uid": one.study_uid, "series_uid": one.series_uid or told["series_uid"]}
+    uids = {name: getattr(one, name) or told[name] for name in ("study_uid", "series_uid")}  # of results: their own
     shown = {tag: element for tag, element in header.items() if tag in _KEPT}
     return {**told, **known, **uids, "whole": True, "attributes_json": json.dumps(shown, separators=(",", ":"))}
 

@@ -18,7 +18,6 @@ from hounsfield.network.destinations import Destination, Parcel, Receipt
 from hounsfield.usecases.node.opening import Node, log
 
 LOOK_SECONDS: Final = 0.5
-_WAYS: Final = {"dicom": store_scu.send, "stow": stow.post, "fhir": fhir_client.post}
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,8 @@ def _send(node: Node, destination: Destination, due: Sequence[Due]) -> Iterator[
     parcels = [
         Parcel(node.results / one.path, one.sop_class_uid, one.sop_instance_uid, one.transfer_syntax_uid) for one in due
     ]
-    return _WAYS[destination.kind](destination, parcels)
+    ways = {"dicom": store_scu.send, "stow": stow.post, "fhir": fhir_client.post}
+    return ways[destination.kind](destination, parcels)
 
 
 def _unchanged(node: Node, due: Due) -> bool:

@@ -40,6 +40,7 @@ def main() -> None:
             at=() if order.at_mm is None else (Place(lps_mm=order.at_mm),),
             repair=order.repair,
             allow_unproven=order.allow_unproven,
+            captures=order.captures,
             mode="whole" if order.whole else "window",
         )
         try:

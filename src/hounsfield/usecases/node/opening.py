@@ -95,7 +95,24 @@ class Node:
                 if name not in known:
                     fact = f"route {route.name} sends to {name!r}, which is no destination"
                     raise SettingsError(fact, "add it to node.toml, or correct the name", path)
+            self._check_deidentifying(route)
         return routes
+
+    def _check_deidentifying(self, route: Route) -> None:
+        """A route that takes the person out needs a key, and may not name the person elsewhere."""
+        if route.deidentify is None:
+            return
+        if self.config.pseudonym_key is None:
+            fact = f"route {route.name} de-identifies, and node.toml names no pseudonym_key"
+            raise SettingsError(fact, "name a file outside the node's folder", self.root / "node.toml")
+        if self.takers(route.destinations, "fhir"):
+            fact = f"route {route.name} de-identifies, and a FHIR server would be told the patient"
+            raise SettingsError(fact, "send to dicom and stow destinations only", self.root / "routes.toml")
+
+    @property
+    def pseudonym_key(self) -> Path:
+        """Where the key of the pseudonyms is; relative names are inside the node's folder."""
+        return self.root / (self.config.pseudonym_key or "pseudonyms.key")
 
     def destination(self, table: DestinationTable) -> Destination:
         """A destination as the network's room wants it."""

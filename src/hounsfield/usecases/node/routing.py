@@ -27,6 +27,8 @@ class Order:
         The instances, by digest of their files.
     at_mm
         Read only the surroundings of this LPS point; ``None`` reads whole scans.
+    deidentify
+        Options with which the person is taken out first; ``None``: he is not.
     """
 
     model: str
@@ -38,6 +40,8 @@ class Order:
     destinations: tuple[str, ...]
     digests: tuple[str, ...] = ()
     at_mm: tuple[float, float, float] | None = None
+    captures: bool = False
+    deidentify: Mapping[str, bool] | None = None
 
     @classmethod
     def of(cls, route: Route, digests: Sequence[str]) -> Order:
@@ -51,6 +55,8 @@ class Order:
             route.allow_unproven,
             route.destinations,
             tuple(digests),
+            captures=route.captures,
+            deidentify=None if route.deidentify is None else route.deidentify.model_dump(),
         )
 
     def to_json(self) -> str:

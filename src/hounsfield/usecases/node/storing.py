@@ -6,18 +6,21 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from hounsfield.department.jobs import NewResult
 from hounsfield.reading.headers import read_header
 from hounsfield.reading.limits import Limits
 
+#: Folder of de-identified images within a job's results.
+IMAGES: Final = "images"
+
 
 def store_results(output: Path, final: Path, series: Sequence[Mapping[str, Any]]) -> tuple[NewResult, ...]:
     """Move a run's output folder to its final place, fsync all of it, and list its files.
 
-    Only after this may a row name them. DICOM files come first, segmentations before the reports
-    that refer to them.
+    Only after this may a row name them. De-identified images come first, then segmentations, then the
+    reports that refer to them.
     """
     output.rename(final)
     for folder, _, names in os.walk(final):
@@ -30,7 +33,8 @@ def store_results(output: Path, final: Path, series: Sequence[Mapping[str, Any]]
         for one in series
         for kind, path in one["outputs"].items()
     ]
-    return tuple(sorted(listed, key=lambda one: (not one.kind.startswith("seg"), one.kind != "sr")))
+    images = [_listed("image", path, final.parent) for path in sorted((final / IMAGES).rglob("*.dcm"))]
+    return (*images, *sorted(listed, key=lambda one: (not one.kind.startswith("seg"), one.kind != "sr")))
 
 
 def _listed(kind: str, path: Path, root: Path) -> NewResult:

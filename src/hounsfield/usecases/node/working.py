@@ -17,13 +17,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from hounsfield.audit import AuditEvent
+from hounsfield.deidentifying.rules import Options
 from hounsfield.department import jobs
 from hounsfield.department.jobs import Finished, Leased
 from hounsfield.department.leases import this_process
+from hounsfield.errors import DomainRefused, HounsfieldError
+from hounsfield.usecases.deidentify import DeidentifyRequest, copies
 from hounsfield.usecases.node.advancing import Shown
 from hounsfield.usecases.node.opening import Node, log
 from hounsfield.usecases.node.routing import Order
-from hounsfield.usecases.node.storing import store_results
+from hounsfield.usecases.node.storing import IMAGES, store_results
 
 BEAT_SECONDS: Final = 3.0
 IDLE_SECONDS: Final = 0.5
@@ -71,10 +74,16 @@ class Worker:
         folder = self.node.work / f"{job.id}-{job.fence}"
         order = Order.from_json(job.order_json)
         try:
-            lay_out(self.node, order, folder / "input")
+            if order.deidentify is not None:
+                lay_out_copies(self.node, order, folder / "input")
+            else:
+                lay_out(self.node, order, folder / "input")
             said = self._run(job, order, folder, stopped)
             if said is not None:
                 self._record(job, order, folder, said)
+        except HounsfieldError as error:
+            jobs.fail(self.node.database, job, error.fact, again=False)
+            log("job-failed", job=job.id, reason=error.fact)
         except OSError as error:
             reason = f"the system refused ({error.strerror or type(error).__name__})"
             jobs.fail(self.node.database, job, reason, again=True)
@@ -149,6 +158,8 @@ class Worker:
         result = said["result"]
         done = [one for one in result["series"] if one["status"] == "done"]
         refused = [one["error"]["fact"] for one in result["series"] if one["status"] == "refused"]
+        if done and order.deidentify is not None:
+            (folder / "input").rename(folder / "output" / IMAGES)
         stored = store_results(folder / "output", self.node.results / f"{job.id}-{job.fence}", done) if done else ()
         finished = Finished(
             outcome="done" if done else "refused",
@@ -169,6 +180,26 @@ def lay_out(node: Node, order: Order, folder: Path) -> None:
     folder.mkdir(parents=True)
     for number, digest in enumerate(order.digests):
         os.link(node.files.path(digest), folder / f"{number:06d}.dcm")
+
+
+def lay_out_copies(node: Node, order: Order, folder: Path) -> None:
+    """De-identified copies of the job's instances; what cannot be cleaned is left out.
+
+    Raises
+    ------
+    DomainRefused
+        If nothing of it can be de-identified.
+    """
+    asked = dict(order.deidentify or {})
+    checked = asked.pop("pixels_checked", False)
+    key = node.pseudonym_key
+    request = DeidentifyRequest(folder, folder, key, Options(**asked), checked)
+    folder.mkdir(parents=True)
+    written, refused = copies([node.files.path(digest) for digest in order.digests], folder, request)
+    if not written:
+        raise DomainRefused(f"nothing can be de-identified ({'; '.join(refused)})", "route only images to this")
+    what = {"activity": "de-identified", "instances": len(written), "left_out": sum(refused.values())}
+    node.audit(AuditEvent("application-activity", "worker", what))
 
 
 def _worst(series: list[dict[str, Any]]) -> dict[str, Any] | None:
