@@ -78,7 +78,7 @@ def window(browser: Browser, *, theme: str = "dark", allowed: tuple[str, ...] = 
     context = browser.new_context(viewport={"width": 1280, "height": 720}, color_scheme=theme)  # type: ignore[arg-type]
     watch = Watch()
     page = context.new_page()
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(90_000)
     watch.follow(page)
     try:
         yield page

@@ -15,6 +15,7 @@ from tests.browser.served import Served
 from hounsfield.usecases.demo import write_scan
 
 READ_MS = 240_000
+expect.set_options(timeout=60_000)
 
 
 @pytest.fixture(scope="session")

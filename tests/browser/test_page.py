@@ -25,6 +25,7 @@ from hounsfield.usecases.node.opening import open_node
 from hounsfield.usecases.node.people import setup_code_path
 from hounsfield.usecases.node.viewing import result_path
 
+pytestmark = pytest.mark.timeout(900)  # the first test that wants it waits until the model has read the scan
 AXE = Path(__file__).with_name("axe.min.js")
 
 

@@ -161,6 +161,12 @@ def test_a_drawing_becomes_a_version_only_on_the_same_grid_with_known_labels(sce
     assert verify(scene.node.ledger.path).holds
 
 
+def first_row(table: Path) -> dict[str, str]:
+    """The first case of a table."""
+    with table.open(encoding="utf-8") as stream:
+        return next(csv.DictReader(stream))
+
+
 def test_what_was_reviewed_goes_out_as_a_data_set(scene: Scene, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="accepted or corrected"):
         export_reviews(scene.images, tmp_path / "none", "rita")
@@ -168,11 +174,11 @@ def test_what_was_reviewed_goes_out_as_a_data_set(scene: Scene, tmp_path: Path) 
     made = export_reviews(scene.images, tmp_path / "out", "rita")
     assert made.cases == 1
     assert check_dataset(DatasetRequest(made.table)).usable
-    row = next(csv.DictReader(made.table.open(encoding="utf-8")))
+    row = first_row(made.table)
     assert row["verdict"] == "accepted"
     assert np.array_equal(read(tmp_path / "out" / row["label"]).array, scene.labels)
     again = export_reviews(scene.images, tmp_path / "again", "rita")
-    assert next(csv.DictReader(again.table.open(encoding="utf-8")))["patient_id"] == row["patient_id"]
+    assert first_row(again.table)["patient_id"] == row["patient_id"]
     assert "ICBM" not in made.table.read_text()
     judge(scene.node, Judged(1, scene.series.name, "rita", "no", 3.0), "rejected")
     with pytest.raises(SettingsError, match="accepted or corrected"):
@@ -215,9 +221,10 @@ def test_the_system_says_what_is_so(scene: Scene) -> None:
     assert health.counts["jobs"] == {"done": 1}
     assert 0 < health.free_bytes < health.disk_bytes
     assert health.instances_bytes > 48 * 60 * 42 * 2
+    judge(scene.node, Judged(1, scene.series.name, "rita"), "accepted")
     assert verify_trail(scene.node, "ada").holds
     path = scene.node.ledger.path
-    path.write_text(path.read_text().replace("audit verify", "nothing here"))
+    path.write_text(path.read_text().replace("accepted", "rejected"))
     found = verify_trail(scene.node, "ada")
     assert not found.holds
     assert "line 1" in found.fault

@@ -183,7 +183,8 @@ function card(answer) {
   for (const warning of answer.warnings ?? []) box.append(make("p", { class: "warned" }, warning));
   if (!done) return box;
   if (answer.segments.length) box.append(segmentList(answer));
-  if (answer.findings.length) box.append(findingList(answer));
+  const placed = answer.findings.filter((one) => one.centre_lps_mm || !answer.class_scores.length); // scores have a table
+  if (placed.length) box.append(findingList({ ...answer, findings: placed }));
   if (answer.class_scores.length) box.append(scoreTable(answer));
   if (!answer.findings.length && !answer.class_scores.length) box.append(make("p", {}, "Nothing found."));
   box.append(make("div", { class: "files" }, ...answer.files.map((kind) =>
