@@ -87,8 +87,9 @@ def main() -> None:
     facts = {} if arguments.facts is None else json.loads(arguments.facts.read_text(encoding="utf-8"))
     recipe = read_recipe(arguments.example / "recipe.toml")
     record = json.loads((arguments.run / "training.json").read_text(encoding="utf-8"))
-    if recipe.package is None or recipe.data.split_file is None:
-        raise SystemExit("the recipe needs [package] and a split file")
+    if recipe.package is None:
+        raise SystemExit("the recipe needs [package]")
+    split = None if recipe.data.split_file is None else arguments.example / recipe.data.split_file
     manifest = manifest_of(recipe, recipe.package, describe(recipe))
     if manifest.output.classes and arguments.part == "test":
         manifest = with_points(manifest, arguments.out / "operating_points.json")
@@ -107,7 +108,7 @@ def main() -> None:
                 draft.root,
                 arguments.example / recipe.data.table,
                 place,
-                split_file=arguments.example / recipe.data.split_file,
+                split_file=split,
                 part=arguments.part,
                 choices=Choices(precision=precision),
                 strata=None if arguments.by is None else tuple(arguments.by),

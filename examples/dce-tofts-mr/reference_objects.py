@@ -32,7 +32,7 @@ SIDE, SLICES, LENGTH_S, STEP_S, T1_MS, RELAXIVITY = 5, 2, 288, 8, 1000.0, 4.5
 
 
 @dataclass(frozen=True, eq=False)
-class Object:
+class ReferenceObject:
     """A reference object: (times, rows, columns) signals, its plasma curve, and what is known of each patch."""
 
     name: str
@@ -45,7 +45,7 @@ class Object:
     known: Perfusion
 
 
-def read_object(source: Path, version: int) -> Object:
+def read_object(source: Path, version: int) -> ReferenceObject:
     """The object with the constants that its makers state by position."""
     table = loadmat(source / "phantoms" / f"qiba{version}.mat")
     times, signal = table["t"].ravel(), table["DCEdata"].astype(np.float64)
@@ -59,7 +59,7 @@ def read_object(source: Path, version: int) -> Object:
         ktrans = np.repeat([0.01, 0.02, 0.05, 0.1, 0.2, 0.35], columns)
         ve, vp = np.tile([0.01, 0.05, 0.1, 0.2, 0.5], rows), np.zeros(rows * columns)
         still = times < 60
-    return Object(
+    return ReferenceObject(
         f"qiba{version}",
         times,
         np.maximum(table["Cp"].ravel(), 0.0),
@@ -71,7 +71,7 @@ def read_object(source: Path, version: int) -> Object:
     )
 
 
-def write_dicom(given: Object, folder: Path) -> None:
+def write_dicom(given: ReferenceObject, folder: Path) -> None:
     """One time point a second, each a series of its own with two equal slices."""
     import pydicom
     from pydicom.uid import ExplicitVRLittleEndian
@@ -106,7 +106,7 @@ def write_dicom(given: Object, folder: Path) -> None:
             one.save_as(folder / f"{second:03d}-{level}.dcm", enforce_file_format=True)
 
 
-def by_network(given: Object, package: Path, out: Path) -> tuple[Perfusion, list[str]]:
+def by_network(given: ReferenceObject, package: Path, out: Path) -> tuple[Perfusion, list[str]]:
     """The package's maps, as means over the inner pixels of each patch; and the warnings of the run."""
     write_dicom(given, out / f"{given.name}-dicom")
     result = run(package, out / f"{given.name}-dicom", out / f"{given.name}-run", choices=Choices(allow_unproven=True))
@@ -122,7 +122,7 @@ def by_network(given: Object, package: Path, out: Path) -> tuple[Perfusion, list
     return Perfusion(*means), list(one.warnings)
 
 
-def by_fit(given: Object, step_s: float) -> Perfusion:
+def by_fit(given: ReferenceObject, step_s: float) -> Perfusion:
     """Least squares on the concentrations every ``step_s`` seconds of the same length."""
     echo = GradientEcho(given.repetition_time_ms, given.flip_angle_degrees, T1_MS, RELAXIVITY)
     stride = max(1, round(step_s / float(given.times_s[1] - given.times_s[0])))
@@ -153,6 +153,12 @@ def by_level(found: Perfusion, known: Perfusion) -> dict[str, dict[str, float]]:
     return table
 
 
+def row(found: Perfusion, known: Perfusion) -> str:
+    """Mean absolute errors as cells of a table: Ktrans, ve, vp."""
+    rows = errors(found, known)
+    return " | ".join(f"{rows[name]['mean_absolute_error']:.4f}" for name in ("ktrans_per_min", "ve", "vp"))
+
+
 def main() -> None:
     source, package, out = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
     out.mkdir(parents=True, exist_ok=True)
@@ -161,12 +167,14 @@ def main() -> None:
         given = read_object(source, version)
         found, warnings = by_network(given, package, out)
         fits = {"fit, same time points": by_fit(given, STEP_S), "fit, every half second": by_fit(given, 0.5)}
+        answers = {"network": found, **fits}
         report[given.name] = {
             "patches": len(given.known.ve),
             "warnings": warnings,
-            "errors": {name: errors(one, given.known) for name, one in {"network": found, **fits}.items()},
+            "errors": {name: errors(one, given.known) for name, one in answers.items()},
             "network_median_by_known_value": by_level(found, given.known),
         }
+        report |= {f"{given.name} {name}": row(one, given.known) for name, one in answers.items()}
     text = json.dumps(report, indent=1) + "\n"
     (out / "reference_objects.json").write_text(text, encoding="utf-8")
     print(text)

@@ -4,7 +4,7 @@ Adults: NIH chest X-rays, text-mined labels. Children of one to five years: Pneu
 The same small network, the same steps and the same seed for both; the adults' 256 x 256 are averaged down to
 28 x 28. The children's table names no patients, so their intervals take each image for a patient of its own.
 
-Usage: python domain_drop.py ../../../shared/data OUT.json
+Usage: python domain_drop.py ../../../shared/data OUT.json [STEPS]
 """
 
 from __future__ import annotations
@@ -94,16 +94,16 @@ def changed(images: Tensor, generator: torch.Generator) -> Tensor:
     return moved * (1 + 0.2 * torch.randn(count, 1, 1, 1, generator=generator))
 
 
-def trained(part: Part) -> nn.Module:
-    """The network after 600 balanced batches of 64."""
+def trained(part: Part, steps: int) -> nn.Module:
+    """The network after ``steps`` balanced batches of 64."""
     torch.manual_seed(SEED)
     generator = torch.Generator().manual_seed(SEED)
     model, images = network(), standardised(part.images)
     target = torch.from_numpy(part.positive.astype(np.float32))
     chance = torch.where(target > 0, 1 / target.sum(), 1 / (1 - target).sum())
     optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, STEPS)
-    for _ in range(STEPS):
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    for _ in range(steps):
         chosen = torch.multinomial(chance, BATCH, replacement=True, generator=generator)
         loss = F.binary_cross_entropy_with_logits(model(changed(images[chosen], generator))[:, 0], target[chosen])
         optimiser.zero_grad()
@@ -115,10 +115,11 @@ def trained(part: Part) -> nn.Module:
 
 def main() -> None:
     shared, out = Path(sys.argv[1]), Path(sys.argv[2])
+    steps = int(sys.argv[3]) if len(sys.argv) > 3 else STEPS
     data = {"adults": adults(shared / "cxr-nih-pneumonia"), "children": children(shared / "cxr/pneumoniamnist.npz")}
     rows = []
     for source, parts in data.items():
-        model = trained(parts["train"])
+        model = trained(parts["train"], steps)
         for place, others in data.items():
             test = others["test"]
             with torch.inference_mode():
@@ -130,7 +131,7 @@ def main() -> None:
         f"{row['trained_on']}_to_{row['tested_on']}": f"{row['mean']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
         for row in rows
     }
-    text = json.dumps({**shown, "seed": SEED, "steps": STEPS, "rows": rows}, indent=1) + "\n"
+    text = json.dumps({**shown, "seed": SEED, "steps": steps, "rows": rows}, indent=1) + "\n"
     out.write_text(text, encoding="utf-8")
 
 

@@ -123,3 +123,52 @@ def write_recipe(folder: Path, text: str = RECIPE, **changes: str) -> Path:
     path = folder / "recipe.toml"
     path.write_text("\n".join(lines), encoding="utf-8")
     return path
+
+
+MAPS = """
+format = 1
+task = "dynamic"
+[data]
+table = "cases.csv"
+memory = "64MiB"
+[input]
+channels = [{ name = "mr", modality = "MR" }]
+window = { shape = [1, 3, 3] }
+times = { count = 4, baseline = 1, signal = "relative", every_voxel = true }
+[architecture]
+name = "cnn-lstm"
+filters = [8]
+hidden_size = 16
+normed = false
+middle = true
+[augmentation]
+gamma = { probability = 0.0 }
+contrast = { probability = 0.0, range = [1.0, 1.0] }
+brightness = { probability = 0.0, range = [0.0, 0.0] }
+[optimisation]
+steps = 150
+batch = 32
+learning_rate = 1e-2
+warm_up_steps = 0
+ema = 0.9
+[validation]
+every = 150
+[compute]
+device = "cpu"
+precision = "fp32"
+recompute = "never"
+[package]
+id = "slope"
+title = "Slope"
+intended_use = "Tests only."
+licence = { weights = "CC0-1.0", data = "none" }
+[package.domain]
+modality = { allowed = ["MR"], breach = "refuse" }
+[package.output]
+activation = "none"
+[[package.output.quantities]]
+label = "slope"
+concept = { value = "SLOPE", scheme = "99TEST", meaning = "Slope" }
+unit = { value = "/s", scheme = "UCUM", meaning = "per second" }
+factor = 0.5
+"""

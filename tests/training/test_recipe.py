@@ -9,7 +9,7 @@ import pytest
 from hounsfield.errors import HounsfieldError, PackageInvalid, SettingsError
 from hounsfield.training.network import describe
 from hounsfield.training.recipe_text import read_recipe, recipe_digest
-from training.phantoms import PACKAGE, RECIPE, write_recipe
+from training.phantoms import MAPS, PACKAGE, RECIPE, write_recipe
 
 CLASSES = RECIPE.replace('task = "segmentation"', 'task = "classification"').replace("labels = 1\n", "")
 
@@ -82,6 +82,23 @@ def test_phases_share_their_intensity_steps(tmp_path: Path) -> None:
     text = text.replace('orientation = "LPS"', 'orientation = "LPS"\nintensity = [{ step = "z-score" }]')
     with pytest.raises(SettingsError, match="only clip, scale and standardise"):
         read_recipe(write_recipe(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("gamma = { probability = 0.0 }", "gamma = { probability = 0.1 }", "it changes the numbers that are learnt"),
+        ("ema = 0.9", 'ema = 0.9\nloss = "ce"', "are learnt with smooth-l1"),
+        ("every_voxel = true", "every_voxel = false", "name the columns of the quantities, slope"),
+        ('table = "cases.csv"', 'table = "cases.csv"\ntarget = ["slope"]', "maps are learnt from the column 'label'"),
+        ("baseline = 1", "baseline = 0", "give at least 1 for a relative signal"),
+        ("every_voxel", "every_vocsel", "did you mean 'every_voxel'"),
+    ],
+)
+def test_a_recipe_of_numbers_is_checked(tmp_path: Path, old: str, new: str, told: str) -> None:
+    read_recipe(write_recipe(tmp_path, MAPS))
+    with pytest.raises(SettingsError, match=told):
+        read_recipe(write_recipe(tmp_path, MAPS.replace(old, new)))
 
 
 def test_unknown_arguments_of_the_network_are_proposed(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -15,7 +16,7 @@ from hounsfield.errors import DoesNotFit, InputError, OutputExists, SettingsErro
 from hounsfield.packages import verify
 from hounsfield.training.loop import Hooks, Loop
 from training.conftest import Runner
-from training.phantoms import PACKAGE, RECIPE, save_nifti, write_recipe, write_table
+from training.phantoms import MAPS, PACKAGE, RECIPE, save_nifti, write_recipe, write_table
 
 pytestmark = pytest.mark.torch
 
@@ -99,6 +100,29 @@ def test_a_sequence_of_phases_trains(tmp_path: Path, run_training: Runner) -> No
     assert trained.finished is not None
     assert max(trained.finished.parity.values()) < 1e-4
     assert trained.state.best_score == 1.0
+
+
+def test_maps_are_learnt_voxel_by_voxel(tmp_path: Path, run_training: Runner) -> None:
+    """The signal of a voxel grows by its slope; the size of the signal is what counts, so nothing norms it away."""
+    rng, rows = np.random.default_rng(0), []
+    for n in range(5):
+        slope = np.kron(rng.uniform(0, 1, (2, 5, 5)), np.ones((1, 3, 3)))
+        curves = 100 * (1 + slope[..., None] * np.arange(4)) + rng.normal(0, 1, (2, 15, 15, 4))
+        affine = np.diag([-1.0, -1.0, 1.0, 1.0])
+        nibabel.save(nibabel.Nifti1Image(curves.transpose(2, 1, 0, 3), affine), tmp_path / f"s{n}.nii.gz")
+        known = np.where(rng.random(slope.shape) < 0.2, np.nan, slope)
+        maps = nibabel.Nifti1Image(known.transpose(2, 1, 0).astype(np.float32), affine)
+        nibabel.save(maps, tmp_path / f"m{n}.nii.gz")
+        part = "validation" if n == 4 else "train"
+        rows.append({"image": f"s{n}.nii.gz", "label": f"m{n}.nii.gz", "patient_id": f"p{n}", "split": part})
+    write_table(tmp_path / "cases.csv", rows)
+    run_training.balls = tmp_path
+    trained = run_training(write_recipe(tmp_path, MAPS), tmp_path / "run", package=True)
+    assert trained.state.best_score is not None
+    assert trained.state.best_score > 0.95
+    assert trained.finished is not None
+    assert trained.finished.package is not None
+    assert trained.finished.package.manifest.input.times is not None
 
 
 def test_two_runs_are_equal_and_another_seed_is_not(tmp_path: Path, run_training: Runner) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,6 +14,10 @@ def train(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")],
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the checkpoint in the folder.")] = False,
     package: Annotated[bool, typer.Option(help="End with an ONNX graph and a package.")] = True,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Replace a value of the recipe: --set optimisation.steps=100"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
 ) -> None:
@@ -25,7 +30,7 @@ def train(
     from hounsfield.usecases.train import train as run_training
 
     with ProgressBars(quiet or as_json) as bars:
-        result = run_training(TrainRequest(recipe, output, resume, package), bars)
+        result = run_training(TrainRequest(recipe, output, resume, package, _typed(changes or ())), bars)
     if as_json:
         import json
 
@@ -37,6 +42,22 @@ def train(
     typer.echo(f"  weights  {result.weights}")
     if result.package is not None:
         typer.echo(f"  package  {result.package}")
+
+
+def _typed(changes: Sequence[str]) -> dict[str, Any]:
+    """Names and values (written as in TOML) of ``--set``."""
+    import tomllib
+
+    found: dict[str, Any] = {}
+    for text in changes:
+        name, _, value = text.partition("=")
+        try:
+            found[name.strip()] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            raise typer.BadParameter(
+                f"{text!r} is not NAME=VALUE with a value as in TOML", param_hint="--set"
+            ) from None
+    return found
 
 
 def search(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 
@@ -10,6 +11,8 @@ from hounsfield.findings.concept import LOCAL_SCHEME, CodedConcept
 from hounsfield.findings.finding import ClassScore, Finding
 from hounsfield.findings.measurement import Measurement
 from hounsfield.findings.measuring import derived_uid
+
+_LONGEST = 16  # characters of a Code Value (SH, PS3.5 table 6.2-1)
 
 
 def class_findings(scores: Sequence[ClassScore], seed: str) -> tuple[Finding, ...]:
@@ -51,8 +54,10 @@ def threshold_concept(name: str) -> CodedConcept:
 
 
 def operating_concept(name: str, prefix: str = "OP", what: str = "Operating point") -> CodedConcept:
-    """A named operating point as a local concept."""
-    value = re.sub(r"[^A-Za-z0-9]+", "_", f"{prefix}_{name}").strip("_").upper()[:16].rstrip("_")
+    """A named operating point as a local concept; a code that is cut to 16 characters ends in a digest of the name."""
+    value = re.sub(r"[^A-Za-z0-9]+", "_", f"{prefix}_{name}").strip("_").upper()
+    if len(value) > _LONGEST:
+        value = f"{value[: _LONGEST - 5]}_{hashlib.sha256(name.encode()).hexdigest()[:4].upper()}"
     return CodedConcept(value, LOCAL_SCHEME, f"{what} {name}"[:64])
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,15 @@ class TrainRequest:
         Continue from the checkpoint in it.
     package
         End with graph and package.
+    changes
+        Values by dotted name that replace those of the recipe.
     """
 
     recipe: Path
     output: Path
     resume: bool = False
     package: bool = True
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ def train(request: TrainRequest, on_event: OnEvent = silent) -> TrainResult:
     from hounsfield.training.train import Job
     from hounsfield.training.train import train as run_training
 
-    recipe = read_recipe(request.recipe)
+    recipe = read_recipe(request.recipe, request.changes)
     job = Job(recipe, request.recipe.resolve().parent, request.output, resume=request.resume, package=request.package)
     hooks = Hooks(
         progress=lambda done, total: on_event(Progress("train", done, total)),
