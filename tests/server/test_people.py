@@ -222,3 +222,22 @@ def test_findings_in_few_words() -> None:
     assert (
         in_few_words({"series": [{"status": "done", "measured": [{"label": "p", "probability": 0.871}]}]}) == "p 0.87"
     )
+
+
+def test_accounts_are_made_on_the_command_line(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from hounsfield.cli.app import app
+
+    open_node(tmp_path).close()
+
+    def said(*words: str, typed: str = "") -> tuple[int, str]:
+        answer = CliRunner().invoke(app, ["user", *words, "--data", str(tmp_path)], input=typed)
+        return answer.exit_code, answer.output
+
+    assert said("add", "anna", "--role", "reviewer", typed=f"{PASSWORD}\n") == (0, "")
+    assert said("add", "anna", typed=f"{PASSWORD}\n")[0] != 0
+    assert said("password", "anna", typed="another-long-one\n") == (0, "")
+    assert said("list")[1].split() == ["anna", "reviewer"]
+    assert said("remove", "anna") == (0, "")
+    assert said("list") == (0, "")
