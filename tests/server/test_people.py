@@ -10,9 +10,10 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import insert
 
-from hounsfield.department import described
+from hounsfield.department import described, workitems
 from hounsfield.department.described import STUDY_STATES, Wanted
 from hounsfield.department.tables import studies, study_facts
+from hounsfield.department.triage import Verdict
 from hounsfield.errors import SettingsError
 from hounsfield.server.app import make_app
 from hounsfield.server.pages.entering import Brake
@@ -210,6 +211,14 @@ def test_pages_filters_and_orders_of_a_long_list(node: Node) -> None:
     assert set(totals.values()) == {0}
     with node.database.read() as connection:
         assert described.facts_of(connection, "1.2.7") is not None
+    with node.database.write() as connection:
+        for number, arrived in ((3, 100.0), (9, 50.0), (5, 200.0)):
+            workitems.add(connection, f"2.{number}", f"1.2.{number}", "MEDIUM", {}, arrived)
+        workitems.record(connection, 7, "1.2.5", "Pneumothorax", Verdict(0.9, True, 180.0))
+    urgent = worklist(node, Wanted(order="urgent"))
+    assert [one.study_uid for one in urgent.lines][:4] == ["1.2.5", "1.2.9", "1.2.3", "1.2.0"]
+    assert urgent.lines[0].flag == "Pneumothorax"
+    assert urgent.lines[1].flag == ""
 
 
 def test_findings_in_few_words() -> None:

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, delete, exists, func, insert, or_, select
 
 from hounsfield.department.tables import job_progress, jobs, reviews, studies, study_facts
+from hounsfield.department.workitems import verdicts, workitems
 
 StudyState = Literal["receiving", "waiting", "running", "done", "failed", "refused", "not routed", "unreadable"]
 STUDY_STATES: Final = ("receiving", "waiting", "running", "done", "failed", "refused", "not routed", "unreadable")
@@ -78,7 +79,8 @@ def facts_of(connection: Connection, study_uid: str) -> StudyFacts | None:
 def page(connection: Connection, wanted: Wanted) -> tuple[list[Row[Any]], int]:
     """The studies of one page, joined with their facts, and how many there are in all."""
     conditions = list(_conditions(wanted))
-    query = _lines().where(*conditions).order_by(*_order(wanted.order))
+    query = _lines().where(*conditions)
+    query = _in_reading_order(query) if wanted.order == "urgent" else query.order_by(*_order(wanted.order))
     rows = connection.execute(query.limit(wanted.size).offset(wanted.offset))
     counted = select(func.count()).select_from(_JOINED if wanted.text or wanted.modality else studies)
     return list(rows), int(connection.execute(counted.where(*conditions)).scalar_one())
@@ -110,6 +112,13 @@ def verdicts_of(connection: Connection, study_uids: Sequence[str]) -> dict[str, 
     """The latest verdict on any result of each study that has one."""
     query = select(reviews.c.study_uid, reviews.c.verdict).where(reviews.c.study_uid.in_(study_uids))
     return {row.study_uid: row.verdict for row in connection.execute(query.order_by(reviews.c.id))}
+
+
+def flags_of(connection: Connection, study_uids: Sequence[str]) -> dict[str, str]:
+    """What raised each study that was raised: the finding."""
+    wanted = (verdicts.c.study_uid.in_(study_uids), verdicts.c.flagged == "yes")
+    query = select(verdicts.c.study_uid, verdicts.c.finding).where(*wanted).order_by(verdicts.c.job_id)
+    return {row.study_uid: row.finding for row in connection.execute(query)}
 
 
 def progress(connection: Connection, job_id: int, stage: str, done: int, total: int, elapsed_s: float) -> None:
@@ -170,13 +179,18 @@ def _has_job(state: str = "") -> ColumnElement[bool]:
     return exists().where(same, jobs.c.state == state) if state else exists().where(same)
 
 
+def _in_reading_order(query: Select[Any]) -> Select[Any]:
+    """What is to be read first comes first (arrival less head start); what waits for nobody comes last."""
+    still = workitems.c.state.in_(("SCHEDULED", "IN PROGRESS"))
+    first = select(workitems.c.study_uid, func.min(workitems.c.reading_key).label("key")).where(still)
+    keys = first.group_by(workitems.c.study_uid).subquery()
+    joined = query.outerjoin(keys, keys.c.study_uid == studies.c.study_uid)
+    return joined.order_by(keys.c.key.asc().nulls_last(), studies.c.last_at.desc())
+
+
 def _order(order: Order) -> tuple[ColumnElement[Any], ...]:
     if order == "oldest":
         return (studies.c.last_at.asc(),)
     if order == "name":
         return (func.lower(study_facts.c.patient_name).asc().nulls_last(), studies.c.last_at.desc())
-    if order == "urgent":
-        same = and_(jobs.c.study_uid == studies.c.study_uid, jobs.c.version == studies.c.version)
-        urgent = select(func.max(jobs.c.priority)).where(same).correlate(studies).scalar_subquery()
-        return (urgent.desc().nulls_last(), studies.c.last_at.asc())
     return (studies.c.last_at.desc(),)

@@ -47,7 +47,7 @@ class JobLine:
 
 @dataclass(frozen=True)
 class StudyLine:
-    """One study of the worklist; ``last_at`` in seconds since 1970."""
+    """One study of the worklist; ``last_at`` in seconds since 1970, ``flag`` the finding that raised it."""
 
     study_uid: str
     facts: StudyFacts | None
@@ -56,7 +56,7 @@ class StudyLine:
     instances: int
     conflicts: int
     last_at: float
-    priority: float | None
+    flag: str
     verdict: str
     jobs: tuple[JobLine, ...]
 
@@ -93,14 +93,17 @@ def pulse(node: Node) -> str:
 def _lines(node: Node, rows: Sequence[Row[Any]]) -> tuple[StudyLine, ...]:
     uids = [row.study_uid for row in rows]
     with node.database.read() as connection:
-        verdicts = described.verdicts_of(connection, uids)
+        verdicts, flags = described.verdicts_of(connection, uids), described.flags_of(connection, uids)
         jobs: dict[str, list[JobLine]] = {uid: [] for uid in uids}
         for one in described.jobs_of(connection, uids):
             jobs[one.study_uid].append(_job(one))
-    return tuple(_line(node, row, tuple(jobs[row.study_uid]), verdicts.get(row.study_uid, "")) for row in rows)
+    return tuple(
+        _line(node, row, tuple(jobs[row.study_uid]), verdicts.get(row.study_uid, ""), flags.get(row.study_uid, ""))
+        for row in rows
+    )
 
 
-def _line(node: Node, row: Row[Any], jobs: tuple[JobLine, ...], verdict: str) -> StudyLine:
+def _line(node: Node, row: Row[Any], jobs: tuple[JobLine, ...], verdict: str, flag: str) -> StudyLine:
     facts = None
     if row.patient_name is None:
         facts = describe_study(node, row.study_uid)
@@ -115,7 +118,7 @@ def _line(node: Node, row: Row[Any], jobs: tuple[JobLine, ...], verdict: str) ->
         instances=row.revision,
         conflicts=row.conflicts,
         last_at=row.last_at,
-        priority=max((one.priority for one in jobs), default=None),
+        flag=flag,
         verdict=verdict,
         jobs=jobs,
     )
