@@ -57,13 +57,14 @@ def make_app(node: Node) -> FastAPI:
     app.middleware("http")(_with_headers)
     app.exception_handler(HounsfieldError)(_refusal)
     app.exception_handler(SQLAlchemyError)(_database_failed)
+    app.exception_handler(UnicodeDecodeError)(_no_text)
     _looking(app, node)
     _acting(app, node)
     _storing(app, node, keeper)
     add_adding(app, node, keeper)
     add_pages(app, node, _refusal)
-    app.include_router(dicomweb_routes(node))
-    app.include_router(worklist_routes(node))
+    for router in (dicomweb_routes(node), worklist_routes(node)):
+        app.router.routes.extend(router.routes)  # flat, so that a walk over all routes sees them
     return app
 
 
@@ -77,6 +78,10 @@ async def _with_headers(request: Request, call_next: Callable[[Request], Awaitab
 async def _refusal(request: Request, error: Exception) -> JSONResponse:
     told = error.as_dict() if isinstance(error, HounsfieldError) else {}
     return JSONResponse({**told, "path": None}, 409)
+
+
+async def _no_text(request: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"error": "InputError", "fact": "the body is not UTF-8"}, 400)
 
 
 async def _database_failed(request: Request, error: Exception) -> JSONResponse:
