@@ -50,7 +50,7 @@ def filled(template: str, evidence: Mapping[str, Evidence], precision: str = "fp
         scores = evidence[which or precision].scores
         (one,) = [s for s in scores if s.metric == name and s.stratum == (stratum or "all") and s.segment in (None, 1)]
         unit = "" if one.unit == "1" else f" {one.unit}"
-        digits = 2 if unit else 3
+        digits = 2 if unit and abs(one.value) >= 0.1 else 3
         return f"{one.value:.{digits}f}{unit} ({one.low:.{digits}f} to {one.high:.{digits}f}; n = {one.n})"
 
     return TOKEN.sub(value, template)

@@ -28,7 +28,7 @@ from hounsfield.usecases.job import Choices
 from hounsfield.usecases.run import run
 
 Floats = NDArray[np.float64]
-SIDE, SLICES, LENGTH_S, STEP_S, T1_MS, RELAXIVITY = 5, 2, 288, 8, 1000.0, 4.5
+SIDE, SLICES, LENGTH_S, STEP_S, T1_MS, RELAXIVITY = 5, 3, 288, 8, 1000.0, 4.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +72,7 @@ def read_object(source: Path, version: int) -> ReferenceObject:
 
 
 def write_dicom(given: ReferenceObject, folder: Path) -> None:
-    """One time point a second, each a series of its own with two equal slices."""
+    """One time point a second, each a series of its own with three equal slices."""
     import pydicom
     from pydicom.uid import ExplicitVRLittleEndian
 

@@ -79,12 +79,12 @@ def test_both_photometric_ways_give_one_answer_whose_sr_is_complete(tmp_path: Pa
     scores = [[row["probability"] for row in result.measured] for result in (one, other)]
     assert scores[0] == pytest.approx(scores[1], abs=1e-4)
     assert sum(scores[0]) == pytest.approx(1.0)
-    for result in (one, other):
+    for result, source in ((one, header), (other, turned)):
         sr = pydicom.dcmread(result.outputs["sr"])
         found = lines(sr)
         start = found.index((2, "CONTAINS", "CONTAINER", "125007", ""))
         group = [found[start], *[line for line in found[start + 1 :] if line[0] > 2][: len(group_of("")) - 1]]
-        assert group == group_of(header.SOPInstanceUID)
+        assert group == group_of(source.SOPInstanceUID)
         assert [line[3] for line in found if line[0] == 1 and line[2] == "CONTAINER"] == [
             "111028",
             "126010",
