@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-_THEIRS = """
+THEIRS = """
 import json, os, resource, sys, time
 for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
     os.environ[name] = sys.argv[4]
@@ -50,7 +50,7 @@ peak = next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if
 print("RESULT" + json.dumps({"seconds": seconds, "before_bytes": before, "peak_bytes": peak}))
 """
 
-_OURS = """
+OURS = """
 import json, os, resource, sys, time
 from pathlib import Path
 import numpy as np
@@ -167,14 +167,14 @@ def main() -> None:
         for kind in ("float16", "float32"):
             (root / kind).mkdir()
             results[f"nnU-Net, {kind} sums"] = run(
-                given.nnunet_python, _THEIRS, [str(given.model), listed, str(root / kind), scratch, kind, folds]
+                given.nnunet_python, THEIRS, [str(given.model), listed, str(root / kind), scratch, kind, folds]
             )
         table = {name: summary(side) for name, side in results.items()}
         for engine, precision in (("openvino", "fp32"), ("onnxruntime", "fp32"), ("openvino", "bf16")):
             out = root / f"{engine}-{precision}"
             out.mkdir()
             try:
-                side = run(sys.executable, _OURS, [package["package"], listed, str(out), precision, engine])
+                side = run(sys.executable, OURS, [package["package"], listed, str(out), precision, engine])
             except SystemExit as error:
                 table[f"hounsfield, {engine} {precision}"] = {"failed": str(error).splitlines()[-1]}
                 continue

@@ -16,7 +16,9 @@ import torch
 from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
 from nnunetv2.inference.sliding_window_prediction import compute_gaussian, compute_steps_for_sliding_window
 from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
+from nnunetv2.preprocessing.resampling.default_resampling import resample_data_or_seg_to_shape
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from scipy.ndimage import gaussian_filter
 
 CASES = {
     "isotropic": {"shape": (13, 17, 15), "spacing": (1.3, 0.9, 1.1), "target": [1.0, 1.0, 1.0]},
@@ -29,6 +31,15 @@ CASES = {
     "ct": {"shape": (12, 15, 16), "spacing": (2.0, 1.0, 1.0), "target": [1.5, 1.2, 1.2], "ct": True},
     "two-channels": {"shape": (11, 13, 12), "spacing": (1.2, 1.0, 1.0), "target": [1.0, 1.1, 1.0], "channels": 2},
     "turned-axes": {"shape": (9, 12, 14), "spacing": (1.0, 1.2, 2.0), "target": [1.5, 1.0, 1.0], "turn": [2, 0, 1]},
+}
+#: Grids between which labels are resampled (a cascade): thick slices, both ways, halved and doubled (exact ties).
+LABELS = {
+    "isotropic": {"shape": (12, 13, 12), "spacing": (1, 1, 1), "new": (17, 12, 9), "target": (0.7, 1, 1.333)},
+    "thick": {"shape": (9, 20, 16), "spacing": (5, 0.8, 0.8), "new": (12, 13, 13), "target": (3.75, 1.2, 1.0)},
+    "network-thick": {"shape": (10, 12, 9), "spacing": (1.2, 1, 1), "new": (12, 6, 18), "target": (1.0, 2.0, 0.5)},
+    "same-slices": {"shape": (5, 16, 14), "spacing": (5, 0.8, 0.8), "new": (5, 11, 11), "target": (5, 1.2, 1.0)},
+    "doubled": {"shape": (10, 11, 10), "spacing": (2, 2, 2), "new": (20, 22, 20), "target": (1, 1, 1)},
+    "half-more": {"shape": (10, 12, 14), "spacing": (1, 1, 1), "new": (15, 18, 21), "target": (0.6667, 0.6667, 0.6667)},
 }
 CT = {"mean": 40.0, "std": 90.0, "percentile_00_5": -120.0, "percentile_99_5": 250.0}
 RESAMPLING = {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": None}
@@ -81,6 +92,17 @@ def volume(case: dict, rng: np.random.Generator) -> np.ndarray:
     return data
 
 
+def resampled_labels(case: dict, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Labels -1 to 3 in patches, and what nnU-Net makes of them on the other grid."""
+    values = gaussian_filter(rng.normal(size=case["shape"]), 1.2)
+    labels = np.digitize(values, [-0.1, -0.05, 0.02, 0.05]) - 1
+    way = {"is_seg": True, "order": 1, "order_z": 0, "force_separate_z": None}
+    found = resample_data_or_seg_to_shape(
+        labels[None].astype(np.int8), case["new"], case["spacing"], case["target"], **way
+    )
+    return labels, found[0]
+
+
 def main() -> None:
     """Write the file."""
     rng = np.random.default_rng(20261122)
@@ -108,6 +130,10 @@ def main() -> None:
         out[f"gaussian/{key}"] = weight
         steps = compute_steps_for_sliding_window((31, 40, 29), size, 0.5)
         out[f"steps/{key}"] = np.frombuffer(json.dumps(steps).encode(), np.uint8)
+    for name, case in LABELS.items():
+        labels, found = resampled_labels(case, rng)
+        out[f"labels-{name}/labels"], out[f"labels-{name}/resampled"] = labels.astype(np.int8), found
+        out[f"labels-{name}/spacings"] = np.array([case["spacing"], case["target"]])
     np.savez_compressed(Path(sys.argv[1]), **out)
 
 

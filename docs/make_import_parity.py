@@ -4,7 +4,8 @@
 
 Each source is converted as ``hounsfield import`` does it, in the jail, with placeholders for the answers
 that change no number. Its golden cases (noise, and what the source's own weights answer in torch, or
-the source's own graph in ONNX Runtime) are then run by the converted graph in every engine.
+the source's own graph in ONNX Runtime) are then run by the converted graph in every engine. The second table holds
+whole nnU-Net packages, preparation and way back included, to the labels that nnU-Net's own predictor gave.
 """
 
 from __future__ import annotations
@@ -45,6 +46,23 @@ same ("-" where the network answers one map or numbers). bf16 is the processor's
 a precision counts only with evidence.
 
 """
+LABELS_HEAD = """
+## Labels of whole nnU-Net packages
+Small models that nnU-Net 2.8.1 wrote, with random weights, and one image each: the share of voxels with the label of
+its own predictor (float32 sums). Random weights make many near-ties, so bf16 is worse here than with trained ones
+([figures on real cases](../how-to/import.md#nnu-net)).
+
+"""
+NNUNET = (
+    *(
+        "nnunet_models/2d",
+        "nnunet_models/3d-two-folds",
+        "nnunet_models/3d-anisotropic",
+        "nnunet_models/residual-regions",
+    ),
+    *("nnunet_models/turned-old-plans", "nnunet_models/118-classes"),
+    *("nnunet_folders/cascade", "nnunet_folders/cascade-regions", "nnunet_folders/totalsegmentator"),
+)
 _PLAIN: dict[str, Any] = {
     "id": "parity",
     "orientation": "LPS",
@@ -57,6 +75,8 @@ _PLAIN: dict[str, Any] = {
     "intensity": [],
     "shape": [32, 32, 32],
     "activation": "softmax",
+    "fit": True,
+    "interpolation": "linear",
     "allowed": ["MR"],
 }
 
@@ -96,6 +116,42 @@ def sources(folder: Path) -> Iterator[tuple[str, Path]]:
     for name in sorted(NETWORKS):
         yield f"monai ({name})", write_bundle(folder / f"bundle-{name}", name, pairs, steps=16)
     yield "onnx (external data)", network(folder / "onnx")
+    yield "pytorch (DenseNet-121, CheXNet's names)", chexnet_file(folder / "chexnet.pth")
+    for place in NNUNET:
+        yield f"nnU-Net ({place.rpartition('/')[2]})", ROOT / "tests" / "importing" / place
+
+
+def chexnet_file(path: Path) -> Path:
+    """Our own DenseNet-121 under CheXNet's names, with random weights."""
+    import torch
+    from test_checkpoints import chexnet
+
+    from hounsfield.architectures import build
+
+    torch.manual_seed(0)
+    network = build({"name": "densenet121", "channels_in": 1, "channels_out": 14})
+    torch.save({"state_dict": chexnet(network)}, path)
+    return path
+
+
+def label_rows(folder: Path) -> Iterator[str]:
+    """One line per nnU-Net source, engine and precision: equal voxels."""
+    from answering import do_import
+    from nnunet_cases import given, labels_of, scans
+
+    for number, place in enumerate(NNUNET):
+        source, made = ROOT / "tests" / "importing" / place, folder / f"labels-{number}"
+        made.mkdir()
+        package = do_import(source, made, given(source)).package
+        if package is None:
+            raise SystemExit(f"{place} was not imported")
+        recorded = source.with_suffix(".npz")
+        expected = np.load(recorded)["labels"]
+        for runtime, precision in RUNS:
+            found = labels_of(package, scans(recorded), runtime, precision)
+            different = int(np.count_nonzero(found != expected))
+            share = f"{100 * (1 - different / expected.size):.4f} % ({different} of {expected.size:,} differ)"
+            yield f"| {source.name} | {runtime} | {precision} | {share} |"
 
 
 def rows(name: str, source: Path, folder: Path) -> Iterator[Row]:
@@ -136,6 +192,7 @@ def main() -> None:
         for number, (name, source) in enumerate(sources(Path(scratch))):
             found += rows(name, source, Path(scratch) / f"{number}")
             print(name, flush=True)
+        labels = ["| model | engine | precision | same label |", "|---|---|---|---|", *label_rows(Path(scratch))]
     lines = ["| source | graph | engine | precision | largest difference | same class |", "|---|---|---|---|---|---|"]
     lines += [
         f"| {row.source} | {row.graph} | {row.engine} | {row.precision} | {row.difference} | {row.agreement} |"
@@ -143,7 +200,8 @@ def main() -> None:
     ]
     packages = ("torch", "onnxruntime", "openvino", "monai")
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
-    OUT.write_text(HEAD + "\n".join(lines) + f"\n\n{versions}.\n", encoding="utf-8")
+    text = HEAD + "\n".join(lines) + "\n" + LABELS_HEAD + "\n".join(labels)
+    OUT.write_text(f"{text}\n\n{versions}.\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -310,10 +310,3 @@ def nnunet_other_checkpoint(folder: Path, canary: Canary) -> Path:
         torch.save({"state_dict": network.state_dict()}, model / "fold_0" / "checkpoint_final.pth")
 
     return nnunet(folder, change)
-
-
-@case("it holds 2 nnU-Net models; import each by itself, for example Dataset291_organs/")
-def nnunet_several_models_in_one_folder(folder: Path, canary: Canary) -> Path:
-    for name in ("Dataset291_organs", "Dataset292_vertebrae"):
-        shutil.copytree(MODEL, folder / "weights" / name / "nnUNetTrainer__nnUNetPlans__3d_fullres")
-    return folder / "weights"

@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 import torch
 from monai.bundle import ConfigParser, init_bundle
+from monai.data import MetaTensor
 from numpy.typing import NDArray
 
 NETWORKS: dict[str, dict[str, Any]] = {
@@ -70,7 +71,22 @@ def config(network: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def write_bundle(folder: Path, name: str, cases: list[tuple[Path, Path]], steps: int) -> Path:
+def resampling(table: dict[str, Any], back: bool | None, first: bool) -> dict[str, Any]:
+    """The same configuration with ``Spacingd``, and ``Invertd`` by the nearest voxel or not (None: after AsDiscreted).
+
+    With ``first`` the scan is resampled before the intensities are normalised.
+    """
+    spacing = {"_target_": "Spacingd", "keys": "image", "pixdim": [1.3, 0.8, 1.15], "mode": "bilinear"}
+    before, after = table["preprocessing"]["transforms"], table["postprocessing"]["transforms"]
+    before.insert(3 if first else 4, spacing)
+    inverted = {"_target_": "Invertd", "keys": "pred", "transform": "@preprocessing", "orig_keys": "image"}
+    after.insert(2 if back is None else 1, {**inverted, "nearest_interp": back is not False, "to_tensor": True})
+    return table
+
+
+def write_bundle(
+    folder: Path, name: str, cases: list[tuple[Path, Path]], steps: int, changed: dict[str, Any] | None = None
+) -> Path:
     """A bundle by ``monai.bundle.init_bundle``, its configuration completed, its network trained for some steps."""
     torch.manual_seed(0)
     table = config(NETWORKS[name])
@@ -79,7 +95,7 @@ def write_bundle(folder: Path, name: str, cases: list[tuple[Path, Path]], steps:
     init_bundle(str(folder), network=network)
     path = folder / "configs" / "inference.json"
     written = json.loads(path.read_text())
-    path.write_text(json.dumps({**written, **table}, indent=1))
+    path.write_text(json.dumps({**written, **(changed or table)}, indent=1))
     metadata = folder / "configs" / "metadata.json"
     stated = json.loads(metadata.read_text())
     stated["network_data_format"] = {
@@ -124,3 +140,18 @@ def monai_labels(folder: Path, image: Path) -> NDArray[np.uint8]:
     with torch.inference_mode():
         logits = parser.get_parsed_content("inferer")(prepared(table, image), network)
     return logits.argmax(1)[0].numpy().astype(np.uint8)
+
+
+def monai_labels_of_the_scan(folder: Path, image: Path) -> NDArray[np.uint8]:
+    """What MONAI itself answers on the scan's own grid, its postprocessing with ``Invertd`` included."""
+    table = json.loads((folder / "configs" / "inference.json").read_text())
+    parser = ConfigParser({key: table[key] for key in ("network_def", "inferer", "preprocessing", "postprocessing")})
+    network = parser.get_parsed_content("network_def")
+    network.load_state_dict(torch.load(folder / "models" / "model.pt", weights_only=True))
+    network.eval()
+    data = parser.get_parsed_content("preprocessing")({"image": str(image)})
+    with torch.inference_mode():
+        answer = parser.get_parsed_content("inferer")(data["image"].as_tensor()[None], network)[0]
+    data["pred"] = MetaTensor(answer, meta=data["image"].meta, applied_operations=data["image"].applied_operations)
+    found = parser.get_parsed_content("postprocessing")(data)["pred"]
+    return np.asarray(found[0].numpy()).astype(np.uint8)

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hostile_folders  # noqa: F401
 import hostile_weights  # noqa: F401
 import pytest
 from answering import CHANNEL, answers, do_import
@@ -38,7 +39,7 @@ def traces(canary: Canary, server: socket.socket) -> list[str]:
 
 
 def test_there_are_enough_of_them() -> None:
-    assert len(CASES) >= 60
+    assert len(CASES) >= 90
 
 
 def test_the_canary_sings_when_a_payload_runs(canary: tuple[Canary, socket.socket]) -> None:

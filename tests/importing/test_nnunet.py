@@ -10,54 +10,20 @@ import json
 import shutil
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from answering import answers, do_import
+from answering import do_import
+from nnunet_cases import MODELS, given, labels_of, scans
 
 from hounsfield.errors import AnswersMissing, SourceError, SourceRefused
 from hounsfield.importing.nnunet.plans import turned
-from hounsfield.inference import LoadSettings, OnnxGraph, decision, engine, load_network, segment
-from hounsfield.packages import ModelPackage
-from hounsfield.preparing import prepare
 from hounsfield.usecases.import_model import ImportRequest, import_model
 from hounsfield.volume import Geometry, Volume
 
 pytestmark = pytest.mark.torch
 
-MODELS = Path(__file__).with_name("nnunet_models")
 NAMES = sorted(path.stem for path in MODELS.glob("*.npz"))
-
-
-def given(name: str, **source: Any) -> dict[str, Any]:
-    dataset = json.loads((MODELS / name / "dataset.json").read_text())
-    labels = [label for label in dataset["labels"] if label != "background"]
-    modality = "CT" if name in ("3d-anisotropic", "118-classes") else "MR"
-    quantity = "HU" if modality == "CT" else "arbitrary"
-    channels = [{"name": one, "modality": modality, "quantity": quantity} for one in dataset["channel_names"].values()]
-    more = {"source": source} if source else {}
-    return answers(
-        labels, channels=channels, modality=modality, input={"channels": channels, "orientation": "LPS"}, **more
-    )
-
-
-def scans(name: str) -> list[Volume]:
-    case = np.load(MODELS / f"{name}.npz")
-    affine = np.diag([*case["spacing"][::-1], 1.0])[:, [2, 1, 0, 3]]
-    return [Volume(array, Geometry(array.shape, affine)) for array in case["image"]]
-
-
-def labels_of(package: ModelPackage, volumes: list[Volume]) -> np.ndarray[Any, Any]:
-    manifest = package.manifest
-    settings = LoadSettings("fp32", manifest.input.window.shape, channels=len(manifest.input.channels), threads=1)
-    loaded = load_network(engine("onnxruntime"), OnnxGraph(package.graph_path("fp32")), settings)
-    rule = decision(manifest.output, manifest.output.channels)
-    prepared = prepare(volumes, manifest.input)
-    try:
-        return segment(prepared, loaded.session, manifest.input.window, rule, head=loaded.head).labels.array
-    finally:
-        loaded.session.close()
 
 
 def replace_in_pickle(path: Path, old: bytes, new: bytes) -> None:
@@ -71,9 +37,9 @@ def replace_in_pickle(path: Path, old: bytes, new: bytes) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_labels_are_nnunets(name: str, tmp_path: Path) -> None:
-    result = do_import(MODELS / name, tmp_path, given(name))
+    result = do_import(MODELS / name, tmp_path, given(MODELS / name))
     assert result.package is not None
-    found = labels_of(result.package, scans(name))
+    found = labels_of(result.package, scans(MODELS / f"{name}.npz"))
     expected = np.load(MODELS / f"{name}.npz")["labels"]
     assert len(np.unique(expected)) > 1
     assert (found != expected).mean() <= 1e-4
@@ -87,16 +53,16 @@ def test_without_answers_it_says_what_it_is_and_what_is_missing(tmp_path: Path) 
     assert 'label = "core"' in result.template
     with pytest.raises(AnswersMissing, match="only you know"):
         import_model(ImportRequest(MODELS / "residual-regions", tmp_path))
-    table = given("residual-regions")
+    table = given(MODELS / "residual-regions")
     del table["input"]["orientation"]
     with pytest.raises(AnswersMissing, match=r"input\.orientation"):
         do_import(MODELS / "residual-regions", tmp_path, table)
     with pytest.raises(SourceError, match=r"did you mean 'source\.mirroring'"):
-        do_import(MODELS / "residual-regions", tmp_path, given("residual-regions", miroring=False))
+        do_import(MODELS / "residual-regions", tmp_path, given(MODELS / "residual-regions", miroring=False))
 
 
 def test_a_fold_can_be_taken_alone_and_mirroring_left_out(tmp_path: Path) -> None:
-    table = given("3d-two-folds", folds=["1"], mirroring=False)
+    table = given(MODELS / "3d-two-folds", folds=["1"], mirroring=False)
     result = do_import(MODELS / "3d-two-folds", tmp_path, table)
     assert result.package is not None
     architecture = result.package.manifest.architecture
@@ -111,9 +77,9 @@ def test_a_trainer_of_ones_own_is_asked_about(tmp_path: Path) -> None:
     shutil.copytree(MODELS / "2d", source)
     replace_in_pickle(source / "fold_0" / "checkpoint_final.pth", b"nnUNetTrainer", b"myUNetTrainer")
     with pytest.raises(AnswersMissing, match=r"source\.trainer"):
-        do_import(source, tmp_path, given("2d"))
+        do_import(source, tmp_path, given(MODELS / "2d"))
     with pytest.raises(SourceRefused, match="may have built another network"):
-        do_import(source, tmp_path, given("2d", trainer="yes"))
+        do_import(source, tmp_path, given(MODELS / "2d", trainer="yes"))
 
 
 def test_weights_of_another_plan_are_listed(tmp_path: Path) -> None:
@@ -126,7 +92,7 @@ def test_weights_of_another_plan_are_listed(tmp_path: Path) -> None:
     with pytest.raises(
         SourceRefused, match=r"do not fit plans\.json: .* has shape \[4, 1, 3, 3\], not \[6, 1, 1, 3, 3\]"
     ):
-        do_import(source, tmp_path, given("2d"))
+        do_import(source, tmp_path, given(MODELS / "2d"))
 
 
 @pytest.mark.parametrize(("turn", "code"), [((0, 1, 2), "RAS"), ((2, 0, 1), "ASR"), ((1, 0, 2), "RSA")])

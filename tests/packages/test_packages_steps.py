@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from hounsfield.inference.stepping import stretched, units
+from hounsfield.inference.window_steps import merge
 from hounsfield.packages import Manifest, manifest_toml, parse_manifest
 from hounsfield.testing.packages import TinyModel, tiny_manifest
 
@@ -104,3 +105,64 @@ def test_units_put_the_outer_voxel_centres_at_minus_one_and_one() -> None:
 def test_probabilities_are_stretched_between_low_and_one() -> None:
     values = np.array([0.2, 0.5, 0.5001, 0.6, 0.75, 0.9], np.float32)
     assert np.allclose(stretched(values, 0.5, 0.75), [0, 0, 0.5002, 0.7, 1, 1], atol=1e-6)
+
+
+def window_table() -> dict[str, Any]:
+    """A manifest of two window steps, the second given two labels of the first."""
+    made = tiny_manifest(TinyModel(levels=(0.0, 1.0, 2.0, 3.0))).model_dump(mode="json", exclude_none=True)
+    made["graphs"] = [
+        {"precision": "fp32", "step": name, "file": f"graphs/{name}.onnx", "input": "image", "output": "logits"}
+        for name in ("low", "full")
+    ]
+    spec = made["input"]
+    made["steps"] = [
+        {"step": "window", "name": "low", "input": copy.deepcopy(spec), "numbers": [0, 0, 0]},
+        {
+            "step": "window",
+            "name": "full",
+            "input": copy.deepcopy(spec),
+            "numbers": [3, 1, 2],
+            "after": "low",
+            "given": [1, 3],
+        },
+    ]
+    return made
+
+
+def test_window_steps_survive_their_text_and_know_their_channels() -> None:
+    manifest = Manifest.model_validate(window_table())
+    assert parse_manifest(manifest_toml(manifest).encode()) == manifest
+    channels, window = len(manifest.input.channels), manifest.input.window.shape
+    assert manifest.ends_of(manifest.graphs[0]) == (channels, window, 4, window)
+    assert manifest.ends_of(manifest.graphs[1]) == (channels + 2, window, 4, window)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "told"),
+    [
+        (("steps", 1, "after"), "nobody", "needs an earlier window step"),
+        (("steps", 1, "given"), [4], "a label that there is not"),
+        (("steps", 1, "given"), [], "belong together"),
+        (("steps", 1, "numbers"), [1, 1, 2], "exactly once"),
+        (("steps", 1, "input", "window", "pad_value"), 1.0, "pads with 0"),
+        (("steps", 1, "input", "window", "skip_below"), 1.0, "skips no window"),
+        (("steps", 1, "input", "channels", 0, "modality"), "PT", "reads other channels"),
+        (("steps", 1, "winner"), "last", "for sigmoid only"),
+        (("steps", 1, "input", "fit"), True, "reads whole scans"),
+        (("steps", 0), {"step": "look", "name": "low", "shape": [8, 8, 8], "maps": 1}, "stand by themselves"),
+    ],
+)
+def test_window_steps_that_do_not_fit_are_refused(place: tuple[Any, ...], value: Any, told: str) -> None:
+    made = window_table()
+    inner: Any = made
+    for part in place[:-1]:
+        inner = inner[part]
+    inner[place[-1]] = value
+    with pytest.raises(ValidationError, match=told):
+        Manifest.model_validate(made)
+
+
+def test_labels_are_painted_as_their_segments_over_earlier_ones() -> None:
+    labels = np.array([[[1, 1, 2, 0, 7]]], np.uint8)
+    merge(labels, np.array([[[0, 1, 2, 3, 3]]], np.uint16), (0, 5, 4))
+    assert labels.tolist() == [[[1, 1, 5, 4, 4]]]

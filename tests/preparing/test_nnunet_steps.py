@@ -16,11 +16,14 @@ from numpy.typing import NDArray
 from hounsfield.inference.deciding import Decider, Decision, decision
 from hounsfield.inference.windows import importance, starts
 from hounsfield.packages.manifest import InputSpec, OutputSpec, WindowSpec
-from hounsfield.preparing import Prepared, prepare, restore_scores
+from hounsfield.preparing import Prepared, Resample, prepare, restore_scores
+from hounsfield.preparing.given import resample_labels
 from hounsfield.volume import Geometry, Volume
 
 REFERENCE = np.load(Path(__file__).with_name("nnunet_reference.npz"))
-CASES = sorted({name.split("/")[0] for name in REFERENCE.files} - {"gaussian", "steps"})
+EVERY = {name.split("/")[0] for name in REFERENCE.files} - {"gaussian", "steps"}
+LABELS = sorted(name for name in EVERY if name.startswith("labels-"))
+CASES = sorted(EVERY - set(LABELS))
 CT = [{"step": "clip", "low": -120.0, "high": 250.0}, {"step": "standardise", "mean": 40.0, "std": 90.0}]
 
 
@@ -128,3 +131,22 @@ def test_padding_can_be_seen_as_the_lowest_value() -> None:
     values = prepare(Volume(array, geometry, padding=padding), spec).array
     np.testing.assert_allclose(values[0, :3], (-120 - 40) / 90, rtol=1e-6)
     assert not values[0, 4:].any()
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_labels_that_are_given_on_are_resampled_as_nnunet_does(name: str) -> None:
+    labels, expected = REFERENCE[f"{name}/labels"].astype(np.int32), REFERENCE[f"{name}/resampled"]
+    here, there = (tuple(float(one) for one in spacing) for spacing in REFERENCE[f"{name}/spacings"])
+    affine = np.diag([*here[::-1], 1.0])[:, [2, 1, 0, 3]]
+    step = Resample((there[0], there[1], there[2]), "linear", 3.0)
+    found = resample_labels(labels, expected.shape, step.kinds(Geometry(labels.shape, affine)))
+    assert np.array_equal(found, expected)
+    assert len(np.unique(expected)) == 5
+
+
+def test_a_slab_of_labels_is_the_same_slab_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "labels-half-more"
+    labels, expected = REFERENCE[f"{name}/labels"].astype(np.int32), REFERENCE[f"{name}/resampled"]
+    monkeypatch.setattr("hounsfield.preparing.given._SLAB_VOXELS", 1)
+    monkeypatch.setattr("hounsfield.preparing.given._MIXED_VOXELS", 7)
+    assert np.array_equal(resample_labels(labels, expected.shape, ("linear",) * 3), expected)

@@ -17,6 +17,7 @@ from hounsfield.importing.draft import Draft
 #: Name of each format, and the module that reads it.
 FORMATS = {
     "nnunet": "hounsfield.importing.formats.nnunet",
+    "nnunet-models": "hounsfield.importing.formats.nnunet_models",
     "programs": "hounsfield.importing.formats.programs",
     "hippodeep": "hounsfield.importing.formats.hippodeep",
     "lwnet": "hounsfield.importing.formats.lwnet",

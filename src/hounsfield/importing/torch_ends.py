@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,22 @@ def finish(
     export_onnx(network, description, window, folder / "fp32.onnx")
     golden = golden_case(network, example_inputs(description, window, batch=1)["image"], folder, "golden")
     return Ends({"graphs/fp32.onnx": "fp32.onnx", "weights.safetensors": "weights.safetensors"}, (golden,))
+
+
+def finish_step(
+    network: nn.Module,
+    description: Mapping[str, Any],
+    arrays: Mapping[str, NDArray[Any]],
+    window: tuple[int, int, int],
+    folder: Path,
+    step: str,
+) -> Golden:
+    """Fill the network of a step, write ``STEP.onnx`` and a golden case of ``graphs/STEP.onnx`` into ``folder``."""
+    fill(network, arrays)
+    network.float().eval()
+    export_onnx(network, description, window, folder / f"{step}.onnx")
+    image = example_inputs(description, window, batch=1)["image"]
+    return replace(golden_case(network, image, folder, step), graph=f"graphs/{step}.onnx")
 
 
 def golden_case(network: nn.Module, image: torch.Tensor, folder: Path, name: str) -> Golden:

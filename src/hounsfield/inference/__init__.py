@@ -1,6 +1,6 @@
 """Sliding windows over inference engines, streaming: memory does not grow with slices or classes."""
 
-from hounsfield.inference.deciding import Decision, decision
+from hounsfield.inference.deciding import Decision, decision, step_decision
 from hounsfield.inference.engine import (
     Engine,
     LoadSettings,
@@ -40,5 +40,6 @@ __all__ = [
     "split_head",
     "split_layers",
     "starts",
+    "step_decision",
     "walk_order",
 ]

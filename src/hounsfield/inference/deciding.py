@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from hounsfield.errors import PackageInvalid
 from hounsfield.inference.head import Head
 from hounsfield.packages.manifest import OutputSpec
+from hounsfield.packages.steps import WindowStep
 
 _FEW = 8
 _ROWS = 64
@@ -30,10 +31,16 @@ class Decision:
         highest label that exceeds the threshold wins.
     threshold
         In the units of the scores: for a sigmoid the logit of the manifest's threshold.
+    soft
+        Scores become probabilities before they are interpolated, and the threshold is one.
+    nearest
+        A voxel of the scan gets the label of the network's nearest voxel, instead of an interpolated score.
     """
 
     rule: Literal["highest", "above", "last"]
     threshold: float = 0.0
+    soft: Literal["softmax", "sigmoid"] | None = None
+    nearest: bool = False
 
 
 def decision(output: OutputSpec, classes: int) -> Decision:
@@ -48,7 +55,32 @@ def decision(output: OutputSpec, classes: int) -> Decision:
     PackageInvalid
         If the channels do not fit the manifest's segments.
     """
-    segments = len(output.segments)
+    rule = _rule(output, len(output.segments), classes)
+    if output.restore == "labels":
+        return replace(rule, nearest=True)
+    if output.restore == "probabilities" and output.activation != "none":
+        threshold = 0.0 if rule.rule == "highest" else output.threshold
+        return replace(rule, threshold=threshold, soft=output.activation)
+    return rule
+
+
+def step_decision(step: WindowStep) -> Decision:
+    """The rule for the network of a window step."""
+    return _rule(step, len(step.numbers), step.ends()[2])
+
+
+class _Answer(Protocol):
+    """What a manifest says of how scores become labels."""
+
+    @property
+    def activation(self) -> str: ...
+    @property
+    def threshold(self) -> float: ...
+    @property
+    def winner(self) -> str: ...
+
+
+def _rule(output: _Answer, segments: int, classes: int) -> Decision:
     with_background = output.activation == "softmax" or (output.activation == "none" and classes == segments + 1)
     if classes != segments + with_background:
         raise PackageInvalid(
@@ -85,7 +117,11 @@ class Decider:
     def weighted(self) -> bool:
         """Whether labels depend on the weights even where every window was run."""
         threshold = self.rule.threshold
-        return self.head is not None or (self.rule.rule != "highest" and threshold not in (0.0, -math.inf))
+        return (
+            self.head is not None
+            or self.rule.soft is not None
+            or (self.rule.rule != "highest" and threshold not in (0.0, -math.inf))
+        )
 
     def labels(self, sums: NDArray[np.float32], weights: NDArray[np.float32] | None, dtype: Any) -> NDArray[Any]:
         """Labels (...) of blended answers (channels, ...) float32 and their weights (...).

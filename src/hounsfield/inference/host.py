@@ -54,6 +54,10 @@ class Arrays(Protocol):
         """Keep sums, into float16 as means and their weight."""
         ...
 
+    def softened(self, sums: Sums, activation: str) -> Sums:
+        """Probabilities (softmax or sigmoid) of the means; weights are 1 where a window ran, else 0."""
+        ...
+
     def labels(self, sums: Sums, matrices: Matrices, decider: Decider, dtype: Any) -> NDArray[Any]:
         """Labels (k, j, i) on the host of blended sums, interpolated along each axis that has a matrix."""
         ...
@@ -117,6 +121,17 @@ class HostArrays:
                 kept[channel] = each
         if weights is not None:
             kept[-1] = weights
+
+    def softened(self, sums: Sums, activation: str) -> Sums:
+        """Exponentials of what lies below the highest mean."""
+        means = sums.values if sums.weights is None else sums.values * (1 / np.maximum(sums.weights, _SMALLEST))
+        if activation == "sigmoid":
+            values = 0.5 * (1 + np.tanh(means / 2))
+        else:
+            values = np.exp(means - means.max(axis=0))
+            values /= values.sum(axis=0)
+        weights = None if sums.weights is None else (sums.weights > 0).astype(np.float32)
+        return Sums(values if weights is None else values * weights, weights)
 
     def labels(self, sums: Sums, matrices: Matrices, decider: Decider, dtype: Any) -> NDArray[Any]:
         """Along memory; a head wants its channels in one piece, few classes are decided where they lie."""

@@ -12,7 +12,7 @@ from hounsfield.inference.blended import Sums
 from hounsfield.inference.deciding import Decider
 from hounsfield.inference.host import Arrays
 from hounsfield.inference.windows import WindowGrid
-from hounsfield.preparing.interpolation import Interpolation, Taps, linear_taps, nearest_taps
+from hounsfield.preparing.interpolation import Taps
 from hounsfield.volume import Shape
 
 
@@ -36,12 +36,6 @@ class AxisMap:
     before: int
     outer: int
     taps: Taps | None
-
-    @classmethod
-    def between(cls, inner: int, before: int, outer: int, kind: Interpolation = "linear") -> AxisMap:
-        """The map of an axis of ``inner`` network voxels and ``outer`` scan voxels, linear or nearest."""
-        taps = linear_taps if kind == "linear" else nearest_taps
-        return cls(inner, before, outer, None if inner == outer else taps(inner, outer))
 
     @property
     def halo(self) -> int:
@@ -139,6 +133,8 @@ class Labeller:
             slices = self._maps[0].rows(first[0], low, high)
             parts = (slices, rows, columns)
             block = sums.part(*(part for part, _ in parts))
+            if self._decider.rule.soft is not None:
+                block = self._arrays.softened(block, self._decider.rule.soft)
             matrices = [matrix for _, matrix in parts]
             self._labels[low:high, y0:y1, x0:x1] = self._arrays.labels(
                 block, matrices, self._decider, self._labels.dtype

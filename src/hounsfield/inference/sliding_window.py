@@ -173,8 +173,9 @@ class _Run:
         self._head, self._rule = head, rule
         self._back = np.argsort(self._order)
         outer = prepared.oriented.shape
+        taps = prepared.taps_back(nearest=rule.nearest)
         maps = [
-            AxisMap.between(prepared.shape[a], b, outer[a], prepared.kinds_back[a])
+            AxisMap(prepared.shape[a], b, outer[a], taps[a])
             for a, b in zip(self._order, self._grid.before, strict=True)
         ]
         self._maps = (maps[0], maps[1], maps[2])

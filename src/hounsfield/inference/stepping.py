@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hounsfield.inference.engine import Floats, Session
-from hounsfield.packages.steps import BoxStep, LookStep, PlaceStep, StepSpec, matrix
+from hounsfield.packages.steps import BoxStep, GeometryStep, LookStep, PlaceStep, matrix
 from hounsfield.preparing import Prepared, restore_labels
 from hounsfield.volume import LabelMap, Shape
 
@@ -34,8 +34,8 @@ class Stepped:
 
 def run_steps(
     prepared: Prepared,
-    steps: tuple[StepSpec, ...],
-    open_session: Callable[[StepSpec], Session],
+    steps: tuple[GeometryStep, ...],
+    open_session: Callable[[GeometryStep], Session],
     on_step: Callable[[int, int], None] | None = None,
 ) -> Stepped:
     """Run the steps in order; later segments lie over earlier ones.
@@ -62,7 +62,7 @@ def run_steps(
 class _Run:
     """What the steps so far have answered."""
 
-    def __init__(self, prepared: Prepared, open_session: Callable[[StepSpec], Session]) -> None:
+    def __init__(self, prepared: Prepared, open_session: Callable[[GeometryStep], Session]) -> None:
         self._prepared, self._open = prepared, open_session
         self._maps: dict[str, Floats] = {}
         self._places: dict[str, Affine] = {}
@@ -70,7 +70,7 @@ class _Run:
         self.network_seconds = 0.0
         self.facts: dict[str, Any] = {}
 
-    def do(self, step: StepSpec) -> None:
+    def do(self, step: GeometryStep) -> None:
         """One step."""
         if isinstance(step, LookStep):
             self._look(step)
@@ -110,7 +110,7 @@ class _Run:
             inner[...] = stretched(answers[number, 0], step.low, step.high)
             self._paint(side.number, whole, back, step.threshold)
 
-    def _ask(self, step: StepSpec, batch: Floats) -> Floats:
+    def _ask(self, step: GeometryStep, batch: Floats) -> Floats:
         session = self._open(step)
         began = time.perf_counter()
         try:

@@ -2,7 +2,8 @@
 
 Each step that has a network names its graphs by ``step`` in ``[[graphs]]``. Steps run in their order; what
 lies between the networks is geometry and arithmetic of this house, never a program of the package.
-All index triples are (k, j, i) along the input's orientation.
+All index triples are (k, j, i) along the input's orientation. A package has either steps of the kind
+``window``, each answering the scan's own grid, or ``look``, ``place`` and ``box``.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from hounsfield.packages.inputs import InputSpec
+from hounsfield.packages.tables import Fraction
 
 _Size = Annotated[int, Field(ge=1, le=1024)]
 _Index = Annotated[int, Field(ge=0, le=65534)]
@@ -125,7 +129,47 @@ class BoxStep(_Step):
         return 1, self.side_shape, 1, (k, j, i)
 
 
-StepSpec = Annotated[LookStep | PlaceStep | BoxStep, Field(discriminator="step")]
+class WindowStep(_Step):
+    """A network that slides over the whole scan with an ``[input]`` of its own.
+
+    ``numbers`` says for each label that it answers (1, 2, 3 ...) which segment that is; 0 is none. Its
+    segments lie over those of earlier steps. With ``after`` the labels ``given`` of that earlier step,
+    brought to this network's grid, are channels of 0 and 1 behind the image's (nnU-Net's cascade).
+    ``activation``, ``threshold`` and ``winner`` are as in ``[output]``.
+    """
+
+    step: Literal["window"]
+    name: _Name
+    input: InputSpec
+    activation: Literal["softmax", "sigmoid"] = "softmax"
+    threshold: Fraction = 0.5
+    winner: Literal["highest", "last"] = "highest"
+    numbers: Annotated[tuple[Annotated[int, Field(ge=0, le=65535)], ...], Field(min_length=1, max_length=1000)]
+    after: _Name | None = None
+    given: Annotated[tuple[_Number, ...], Field(max_length=1000)] = ()
+
+    @model_validator(mode="after")
+    def _slides(self) -> WindowStep:
+        spec = self.input
+        if spec.fit or spec.point is not None or spec.times is not None or spec.record or not spec.channels:
+            raise ValueError("a window step reads whole scans: no fit, point, times or record")
+        if self.winner == "last" and self.activation != "sigmoid":
+            raise ValueError('winner = "last" is for sigmoid only')
+        if (self.after is None) != (not self.given):
+            raise ValueError("after and given belong together")
+        if self.given and (spec.window.pad_value != 0 or spec.window.skip_below is not None):
+            raise ValueError("a step after another pads with 0 and skips no window")
+        return self
+
+    def ends(self) -> Ends:
+        """Channels and shape that its network takes, and answers."""
+        shape = self.input.window.shape
+        background = 1 if self.activation == "softmax" else 0
+        return len(self.input.channels) + len(self.given), shape, len(self.numbers) + background, shape
+
+
+GeometryStep = LookStep | PlaceStep | BoxStep
+StepSpec = Annotated[LookStep | PlaceStep | BoxStep | WindowStep, Field(discriminator="step")]
 
 
 def matrix(rows: _Affine) -> NDArray[np.float64]:
@@ -150,6 +194,8 @@ def check_steps(steps: tuple[StepSpec, ...], segments: int, graphs: tuple[Any, .
     for precision in {graph.precision for graph in graphs}:
         if steps and {graph.step for graph in graphs if graph.precision == precision} != set(names):
             raise ValueError(f"not every step has a graph for {precision}")
+    if len({isinstance(step, WindowStep) for step in steps}) > 1:
+        raise ValueError("window steps stand by themselves, without look, place or box")
     before: dict[str, StepSpec] = {}
     for step in steps:
         _check_link(step, before)
@@ -164,6 +210,8 @@ def painted(steps: tuple[StepSpec, ...]) -> list[int]:
     for step in steps:
         if isinstance(step, LookStep):
             numbers += [segment.number for segment in step.segments]
+        elif isinstance(step, WindowStep):
+            numbers += [number for number in step.numbers if number]
         elif isinstance(step, BoxStep):
             numbers += [side.number for side in step.sides]
     return numbers
@@ -174,6 +222,9 @@ def _check_link(step: StepSpec, before: dict[str, StepSpec]) -> None:
         if any(segment.map >= step.maps for segment in step.segments):
             raise ValueError(f"a segment of step {step.name} names a map that there is not")
         return
+    if isinstance(step, WindowStep):
+        _check_given(step, before)
+        return
     found = before.get(step.of)
     wanted = LookStep if isinstance(step, PlaceStep) else PlaceStep
     if not isinstance(found, wanted):
@@ -183,3 +234,13 @@ def _check_link(step: StepSpec, before: dict[str, StepSpec]) -> None:
             raise ValueError(f"step {step.name} names a map that there is not")
         if step.shape != found.shape:
             raise ValueError(f"step {step.name} has another shape than the maps that it sees")
+
+
+def _check_given(step: WindowStep, before: dict[str, StepSpec]) -> None:
+    if step.after is None:
+        return
+    found = before.get(step.after)
+    if not isinstance(found, WindowStep):
+        raise ValueError(f"step {step.name} needs an earlier window step")
+    if max(step.given) > len(found.numbers):
+        raise ValueError(f"step {step.name} is given a label that there is not")

@@ -49,10 +49,7 @@ def weights(old: int, new: int, kind: Interpolation) -> NDArray[np.float64]:
         matrix = np.zeros((new, old))
         matrix[np.arange(new), nearest(old, new, up=kind == "nearest-up")] = 1
     else:
-        taps = linear_taps(old, new)
-        matrix = np.zeros((new, old))
-        np.add.at(matrix, (np.arange(new), taps.low), 1 - taps.fraction)
-        np.add.at(matrix, (np.arange(new), taps.high), taps.fraction)
+        matrix = linear_taps(old, new).matrix(old)
     matrix.setflags(write=False)
     return matrix
 
@@ -88,6 +85,13 @@ class Taps:
     def ready(self, known: int) -> int:
         """How many new voxels need only the first ``known`` old ones."""
         return int(np.searchsorted(self.high, known, side="left"))
+
+    def matrix(self, old: int) -> NDArray[np.float64]:
+        """The (new, old) matrix of these neighbours."""
+        matrix, lines = np.zeros((len(self.low), old)), np.arange(len(self.low))
+        np.add.at(matrix, (lines, self.low), 1 - self.fraction)
+        np.add.at(matrix, (lines, self.high), self.fraction)
+        return matrix
 
 
 def linear_taps(old: int, new: int) -> Taps:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from hounsfield.errors import GeometryRefused, InputError
 from hounsfield.packages.manifest import Clip, InputSpec
 from hounsfield.preparing.distribution import distribution
+from hounsfield.preparing.first_voxel import FromFirst
 from hounsfield.preparing.intensity import Chain, decide
 from hounsfield.preparing.mapped import release
 from hounsfield.preparing.outline import box_of, filled, non_zero
@@ -30,6 +31,7 @@ def prepare(
     padding_value: float | None = None,
     lazy: bool = False,
     store_in: Path | None = None,
+    inside: NDArray[np.bool_] | None = None,
 ) -> Prepared:
     """Turn, scale and resample a scan (or one scan per channel) into network input.
 
@@ -51,6 +53,9 @@ def prepare(
     store_in
         Folder for a temporary file of the resampled values, instead of memory. The file has no
         name once it is open, so it goes when it is no longer used.
+    inside
+        (slices, rows, columns) on the scan's grid: voxels that belong to the outline whatever their value
+        (nnU-Net counts those that an earlier stage of a cascade labelled).
 
     Raises
     ------
@@ -72,14 +77,13 @@ def prepare(
     pad = spec.window.pad_value if padding_value is None else padding_value
     orient = Orient(spec.orientation)
     views = [_View.of(scan, orient) for scan in scans]
-    crop, views = _outlined(views, spec)
+    crop, views = _outlined(views, spec, None if inside is None else orient.apply(inside, source))
     oriented = orient.geometry(source) if crop is None else crop.geometry(orient.geometry(source))
-    resample = None
-    if spec.spacing_mm is not None:
-        resample = Resample(spec.spacing_mm, spec.interpolation, spec.separate_above)
-    if spec.fit:
-        resample = Resample(_fitted(spec, oriented), spec.interpolation)
+    resample = resampling(spec, oriented)
     geometry = oriented if resample is None else resample.geometry(oriented)
+    if isinstance(resample, FromFirst):
+        moved = tuple(_moved(view, spec, number, pad, oriented, store_in) for number, view in enumerate(views))
+        return Prepared(moved, geometry, source, orient, resample)
     if geometry.shape == oriented.shape:
         geometry, resample = oriented, None
     channels = tuple(_channel(view, spec, number, pad) for number, view in enumerate(views))
@@ -87,6 +91,17 @@ def prepare(
     if resample is None or lazy:
         return prepared
     return replace(prepared, stored=_store(prepared, store_in))
+
+
+def resampling(spec: InputSpec, oriented: Geometry) -> Resample | FromFirst | None:
+    """How a scan along the network's axes comes to the network's grid; ``None`` where the package keeps its own."""
+    if spec.fit:
+        return Resample(_fitted(spec, oriented), spec.interpolation)
+    if spec.spacing_mm is None:
+        return None
+    if spec.grid == "first-voxel":
+        return FromFirst(spec.spacing_mm)
+    return Resample(spec.spacing_mm, spec.interpolation, spec.separate_above)
 
 
 def _fitted(spec: InputSpec, geometry: Geometry) -> tuple[float, float, float]:
@@ -110,7 +125,9 @@ class _View:
         return cls(orient.apply(scan.array, scan.geometry), turned)
 
 
-def _outlined(views: list[_View], spec: InputSpec) -> tuple[CropPad | None, list[_View]]:
+def _outlined(
+    views: list[_View], spec: InputSpec, inside: NDArray[np.bool_] | None
+) -> tuple[CropPad | None, list[_View]]:
     """The box of the non-zero voxels where the package crops, and the views cut to it."""
     if not spec.reads_outline:
         return None, views
@@ -118,11 +135,11 @@ def _outlined(views: list[_View], spec: InputSpec) -> tuple[CropPad | None, list
     crop = box_of(mask) if spec.crop == "non-zero" else None
     if crop is not None:
         k, j, i = (slice(first, first + size) for first, size in zip(crop.start, crop.shape, strict=True))
-        mask = mask[k, j, i]
+        mask, inside = mask[k, j, i], None if inside is None else inside[k, j, i]
         views = [_View(view.array[k, j, i], None if view.padding is None else view.padding[k, j, i]) for view in views]
     if not any(channel.outline for channel in spec.channels) or not mask.any():
         return crop, views
-    outside = ~filled(mask)
+    outside = ~filled(mask) if inside is None else ~(filled(mask) | inside)
     return crop, [
         replace(view, outside=outside) if channel.outline else view
         for view, channel in zip(views, spec.channels, strict=True)
@@ -141,6 +158,28 @@ def _channel(view: _View, spec: InputSpec, number: int, pad: float) -> Channel:
     if view.outside is not None and view.padding is None:
         pad = 0.0
     return Channel(view.array, unmeasured, chain, pad)
+
+
+def _moved(view: _View, spec: InputSpec, number: int, pad: float, oriented: Geometry, store_in: Path | None) -> Channel:
+    """A channel resampled at once, by the first voxel's centre: its own values, or those after the intensity steps."""
+    step = FromFirst(spec.spacing_mm or (0.0, 0.0, 0.0))
+    shape = step.geometry(oriented).shape
+    before = _channel(view, spec, number, pad)
+    if spec.resample_first:
+        values = np.asarray(view.array, np.float32)
+        if view.padding is not None and not view.padding.all():
+            values = np.where(view.padding, values[~view.padding].min(), values)
+    else:
+        values = before.resampled(oriented.shape, ("linear",) * 3, (slice(None), slice(None), slice(None)))
+    array = _room(shape, store_in)
+    array[...] = step.apply(values, oriented)
+    if not spec.resample_first:
+        return Channel(array, None, Chain(), pad)
+    padding = None
+    if view.padding is not None:
+        taps = FromFirst(step.spacing_mm).taps(oriented, nearest=True)
+        padding = view.padding[np.ix_(*(tap.low for tap in taps))]
+    return _channel(_View(array, padding), spec, number, pad)
 
 
 def _store(prepared: Prepared, folder: Path | None) -> NDArray[np.float32]:

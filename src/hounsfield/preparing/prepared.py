@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hounsfield.preparing.first_voxel import FromFirst
 from hounsfield.preparing.intensity import Chain
+from hounsfield.preparing.interpolation import Taps
 from hounsfield.preparing.steps import Bounds, Box, CropPad, Kinds, Orient, Resample, Step, resample_box, slab_axis
 from hounsfield.volume import Geometry, Shape
 
@@ -54,6 +56,27 @@ class Channel:
         return values
 
 
+@dataclass(frozen=True, eq=False)
+class Given:
+    """Labels of an earlier step as channels of 0 and 1.
+
+    Parameters
+    ----------
+    labels
+        (k, j, i) unsigned integers on the network's grid.
+    numbers
+        The label of each channel.
+    """
+
+    labels: NDArray[Any]
+    numbers: tuple[int, ...]
+
+    def read(self, box: Box) -> NDArray[np.float32]:
+        """(numbers, k, j, i) float32 of a box."""
+        part = self.labels[box]
+        return np.stack([(part == number).astype(np.float32) for number in self.numbers])
+
+
 class _Values:
     """The channel's values as something that can be sliced: computed where they are read."""
 
@@ -86,15 +109,20 @@ class Prepared:
         The geometric steps between them, in this order.
     stored
         (channels, k, j, i) float32 network values, if they are kept.
+    crop
+        The box of the scan's voxels that is read, where the package crops.
+    given
+        Further channels behind those of the image: labels of an earlier step.
     """
 
     channels: tuple[Channel, ...]
     geometry: Geometry
     source: Geometry
     orient: Orient
-    resample: Resample | None = None
+    resample: Resample | FromFirst | None = None
     stored: NDArray[np.float32] | None = None
     crop: CropPad | None = None
+    given: Given | None = None
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -117,12 +145,14 @@ class Prepared:
     @property
     def kinds(self) -> Kinds:
         """How each axis is interpolated on the way to the network."""
-        return ("linear",) * 3 if self.resample is None else self.resample.kinds(self.oriented)
+        return self.resample.kinds(self.oriented) if isinstance(self.resample, Resample) else ("linear",) * 3
 
-    @property
-    def kinds_back(self) -> Kinds:
-        """How each axis of scores is interpolated on the way back."""
-        return ("linear",) * 3 if self.resample is None else self.resample.kinds_back(self.oriented)
+    def taps_back(self, *, nearest: bool = False) -> tuple[Taps | None, Taps | None, Taps | None]:
+        """For each axis how a voxel of the scan is made of the network's, linearly or by the nearest one.
+
+        ``None`` for an axis whose voxels are the same.
+        """
+        return (None, None, None) if self.resample is None else self.resample.taps_back(self.oriented, nearest=nearest)
 
     @property
     def shape(self) -> Shape:
@@ -131,6 +161,10 @@ class Prepared:
 
     def read(self, box: Box) -> NDArray[np.float32]:
         """(channels, k, j, i) float32 network values of a box within the grid."""
+        image = self._image(box)
+        return image if self.given is None else np.concatenate((image, self.given.read(box)))
+
+    def _image(self, box: Box) -> NDArray[np.float32]:
         if self.stored is not None:
             part: NDArray[np.float32] = self.stored[(slice(None), *box)]
             return part
@@ -139,7 +173,7 @@ class Prepared:
     @cached_property
     def array(self) -> NDArray[np.float32]:
         """(channels, k, j, i) float32: the whole network input in memory."""
-        if self.stored is not None:
+        if self.stored is not None and self.given is None:
             return self.stored
         k, j, i = self.shape
         return self.read((slice(0, k), slice(0, j), slice(0, i)))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hounsfield.preparing.interpolation import resample_axis, weights
+from hounsfield.preparing.interpolation import resample_axis
 from hounsfield.preparing.prepared import Prepared
 from hounsfield.volume import LabelMap
 
@@ -65,12 +65,15 @@ def restore_scores(scores: NDArray[np.float32], prepared: Prepared) -> NDArray[n
     (classes, slices, rows, columns) float32 on ``prepared.source``.
     """
     out = np.empty((len(scores), *prepared.source.shape), np.float32)
-    target, kinds = prepared.oriented.shape, prepared.kinds_back
+    matrices = [
+        None if taps is None else taps.matrix(have)
+        for taps, have in zip(prepared.taps_back(), prepared.shape, strict=True)
+    ]
     for number, one in enumerate(scores):
         moved = one
-        for axis, (have, want) in enumerate(zip(one.shape, target, strict=True)):
-            if have != want:
-                moved = resample_axis(moved, axis, weights(have, want, kinds[axis]))
+        for axis, matrix in enumerate(matrices):
+            if matrix is not None:
+                moved = resample_axis(moved, axis, matrix)
         out[number] = _uncropped(moved, prepared)
     return out
 

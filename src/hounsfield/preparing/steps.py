@@ -8,7 +8,16 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from hounsfield.preparing.interpolation import Interpolation, nearest, reach, resample_axis, weights
+from hounsfield.preparing.interpolation import (
+    Interpolation,
+    Taps,
+    linear_taps,
+    nearest,
+    nearest_taps,
+    reach,
+    resample_axis,
+    weights,
+)
 from hounsfield.volume import Geometry, Shape
 
 Box = tuple[slice, slice, slice]
@@ -107,6 +116,15 @@ class Resample:
     def kinds_back(self, source: Geometry) -> Kinds:
         """How scores are interpolated back onto ``source``."""
         return self._kinds(self._wanted(source), source.spacing_mm, "linear")
+
+    def taps_back(self, source: Geometry, *, nearest: bool = False) -> tuple[Taps | None, Taps | None, Taps | None]:
+        """The neighbours of each voxel of ``source`` on the new grid; ``None`` for an axis of as many voxels."""
+        shape, kinds = self.geometry(source).shape, self.kinds_back(source)
+        found = [
+            None if old == new else (linear_taps if kind == "linear" and not nearest else nearest_taps)(new, old)
+            for old, new, kind in zip(source.shape, shape, kinds, strict=True)
+        ]
+        return found[0], found[1], found[2]
 
     def _wanted(self, source: Geometry) -> Spacing:
         k, j, i = (want or have for want, have in zip(self.spacing_mm, source.spacing_mm, strict=True))

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +22,8 @@ from hounsfield.usecases.events import OnEvent, Progress
 from hounsfield.usecases.job import Choices
 from hounsfield.usecases.sessions import Sessions
 from hounsfield.usecases.spots import Spot, joined
-from hounsfield.volume import Volume
-
-if TYPE_CHECKING:
-    pass
 from hounsfield.usecases.stages import Labelled, Loaded
+from hounsfield.volume import Volume
 
 
 def infer_stage(
@@ -79,13 +76,13 @@ def _labelled(
     spot: Spot, package: ModelPackage, choices: Choices, sessions: Sessions, on_event: OnEvent, plan: Plan | None
 ) -> Labelled:
     """The labels of one part, cleaned up, on its own grid."""
-    prepared = prepared_part(spot.part, package, plan)
-    room = _label_room(spot.part, package) if plan is not None and plan.mapped else None
     if package.manifest.steps:
         from hounsfield.usecases.stepping import infer_steps
 
-        network = infer_steps(prepared, package, choices, sessions, on_event, plan)
+        network = infer_steps(spot.part, package, choices, sessions, on_event, plan)
     else:
+        prepared = prepared_part(spot.part, package, plan)
+        room = label_room(spot.part.shape, _label_type(package)) if plan is not None and plan.mapped else None
         network = (_whole if choices.mode == "whole" else _windows)(
             prepared, package, choices, sessions, on_event, plan, room
         )
@@ -114,11 +111,14 @@ def prepared_part(part: Volume, package: ModelPackage, plan: Plan | None) -> Pre
     return prepare(part, package.manifest.input)
 
 
-def _label_room(part: Volume, package: ModelPackage) -> NDArray[Any]:
+def _label_type(package: ModelPackage) -> Any:
+    return np.uint8 if package.manifest.output.channels <= 256 else np.uint16
+
+
+def label_room(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
     """Labels in an unlinked temporary file instead of memory."""
-    dtype = np.uint8 if package.manifest.output.channels <= 256 else np.uint16
     with tempfile.TemporaryFile() as file:
-        return np.memmap(file, dtype, "w+", shape=part.shape)
+        return np.memmap(file, dtype, "w+", shape=shape)
 
 
 def _windows(

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hounsfield.errors import DoesNotFit, GeometryRefused, HounsfieldError
+from hounsfield.errors import DoesNotFit, GeometryRefused, HounsfieldError, SettingsError
 from hounsfield.packages import ModelPackage, Precision, open_package
 from hounsfield.packages.manifest import OutputSpec
 from hounsfield.planning import Budget, CalibrationKey, Machine, Need, NoPlan, Offer, Plan, choose, read_machine
 from hounsfield.plugins import registry
-from hounsfield.preparing import Resample
+from hounsfield.preparing import resampling
 from hounsfield.reading import Series, scan
 from hounsfield.settings import Settings, load_settings
 from hounsfield.usecases.events import Note, OnEvent, silent
@@ -68,6 +68,10 @@ def plan_run(request: PlanRequest, on_event: OnEvent = silent) -> tuple[SeriesPl
     """
     package = open_package(request.model)
     demand_points(package, request.choices)
+    if reads_named_inputs(package):
+        raise SettingsError(
+            f"{package.reference} reads a sequence or a record, for which there is no plan", "run it without one"
+        )
     planner = Planner(package, request.choices, request.measure, on_event)
     with scan(request.input) as contents:
         if request.series is not None:
@@ -112,8 +116,8 @@ class Planner:
             on_event(
                 Note("this processor has no int8 instructions: int8 is emulated, slow, and not what was judged", "warn")
             )
-        self._features = _features(package, self._precision)
-        self._needs: dict[str, Need] = {}
+        self._features = None if package.manifest.steps else features_of(package, self._precision)
+        self._needs: dict[str, tuple[Need, ...]] = {}
         self._kept: tuple[Offer, ...] | None = None
 
     def plan(self, series: Series, budget: Budget, name: str = "") -> Plan:
@@ -126,11 +130,11 @@ class Planner:
         """
         return self._choose(self.remember(series, name), budget)
 
-    def remember(self, series: Series, name: str) -> Need:
-        """What a scan asks of a plan, so that it can be planned again under ``name``."""
+    def remember(self, series: Series, name: str) -> tuple[Need, ...]:
+        """What a scan asks of a plan, one per step of the package, so that it can be planned again under ``name``."""
         if series.geometry is None:
             raise GeometryRefused("its grid is not known before it is repaired", "plan without --memory", series.source)
-        self._needs[name] = self.need(series.geometry)
+        self._needs[name] = self.needs(series.geometry)
         return self._needs[name]
 
     def replan(self, name: str, budget: Budget) -> Plan:
@@ -139,26 +143,36 @@ class Planner:
             raise DoesNotFit("its grid was not known when the run began", "give it more memory")
         return self._choose(self._needs[name], budget)
 
-    def _choose(self, need: Need, budget: Budget) -> Plan:
+    def _choose(self, needs: tuple[Need, ...], budget: Budget) -> Plan:
         if self._package.manifest.steps:
             from hounsfield.usecases.stepping import plan_steps
 
-            return plan_steps(self._package, need, budget, self._machine, self._offers())
+            return plan_steps(self._package, needs, budget, self._machine, self._offers())
+        (need,) = needs
         whole = tuple(self._whole(need)) if need.mode == "whole" else ()
         answer = choose(need, budget, self._machine, self._offers(), whole)
         if isinstance(answer, NoPlan):
             raise answer
         return answer
 
+    def needs(self, geometry: Geometry) -> tuple[Need, ...]:
+        """What one scan asks of a plan: one, or in a package of steps one per step."""
+        need = self.need(geometry)
+        if not self._package.manifest.steps:
+            return (need,)
+        from hounsfield.usecases.stepping import needs_of_steps
+
+        return needs_of_steps(self._package, need, largest_region(geometry, self._package, self._choices))
+
     def need(self, geometry: Geometry) -> Need:
-        """What one scan asks of a plan."""
+        """What one scan asks of a plan of one window."""
         manifest = self._package.manifest
         spec = manifest.input
         whole = geometry
         geometry = largest_region(geometry, self._package, self._choices)
         grid = geometry.reoriented(spec.orientation)[0]
-        if spec.spacing_mm is not None:
-            grid = Resample(spec.spacing_mm).geometry(grid)
+        resample = resampling(spec, grid)
+        grid = grid if resample is None else resample.geometry(grid)
         per_image = bool(manifest.output.classes or manifest.output.quantities or manifest.output.boxes)
         return Need(
             scan_shape=whole.shape,
@@ -250,11 +264,11 @@ def _weighted(output: OutputSpec) -> bool:
     return Decider(decision(output, output.channels), None).weighted
 
 
-def _features(package: ModelPackage, precision: Precision) -> int | None:
-    """Input channels of the graph's linear head, where it has one that is worth cutting off."""
+def features_of(package: ModelPackage, precision: Precision, step: str | None = None) -> int | None:
+    """Input channels of a graph's linear head, where it has one that is worth cutting off."""
     from hounsfield.inference import OnnxGraph, split_head
 
-    if reads_named_inputs(package) or precision == "int8" or package.manifest.steps:
+    if reads_named_inputs(package) or precision == "int8" or package.manifest.output.restore == "probabilities":
         return None
-    split = split_head(OnnxGraph(package.graph_path(precision)))
+    split = split_head(OnnxGraph(package.graph_path(precision, step)))
     return split[1].features if split is not None and split[1].smaller else None

@@ -17,8 +17,8 @@ from hounsfield.reading.scan import refusal
 from hounsfield.usecases.events import OnEvent, Progress, silent
 from hounsfield.usecases.job import Choices, Job, SeriesResult
 from hounsfield.usecases.plan import Planner
-from hounsfield.usecases.resuming import finished_before
 from hounsfield.usecases.records import checked_record, read_record
+from hounsfield.usecases.resuming import finished_before
 from hounsfield.usecases.run_record import is_record_only, run_record
 from hounsfield.usecases.sequence_series import dynamic_series
 from hounsfield.usecases.small_networks import reads_named_inputs
@@ -137,9 +137,9 @@ def run_model(request: RunRequest, on_event: OnEvent = silent) -> RunResult:
     package = open_package(request.model)
     if is_record_only(package):
         return run_record(package, request)
+    request = _with_record(package, _as_planned(request, package))
     demand_points(package, request.choices)
     source = _scan_of(package, request)
-    request = _with_record(package, _as_planned(request, package))
     finished = finished_before(request.output, package, request.choices.precision, resume=request.resume)
     planner = Planner(package, request.choices, request.budget.host_bytes is not None, on_event)
     with scan_path(source) as contents:

@@ -88,8 +88,24 @@ def _open(package: ModelPackage, choices: Choices, how: _How) -> Opened:
         network: Any = _torch_network(package)
     else:
         network = OnnxGraph(package.graph_path(precision), quantised=precision == "int8")
-    loaded = load_network(engine(how.engine), network, settings, how.accumulate)  # type: ignore[arg-type]
+    # Probabilities are made of all classes together, so the head stays in the network.
+    accumulate = "logits" if manifest.output.restore == "probabilities" else how.accumulate
+    loaded = load_network(engine(how.engine), network, settings, accumulate)  # type: ignore[arg-type]
+    _demand_integers(loaded.session, precision, how.engine)
     return Opened(loaded.session, loaded.head, manifest.output.channels)
+
+
+def _demand_integers(session: Any, precision: Precision, engine: str) -> None:
+    """Refuse an int8 graph that the engine would compute in floats: neither int8 nor the fp32 that was proven."""
+    from hounsfield.errors import EngineUnavailable
+
+    if precision == "int8" and session.precision != "int8":
+        ran = session.precision
+        session.close()
+        raise EngineUnavailable(
+            f"{engine} would compute this int8 graph in {ran}",
+            "choose another engine, or compress with the quantiser for this one",
+        )
 
 
 def _torch_network(package: ModelPackage) -> Any:

@@ -37,6 +37,11 @@ def demand_points(package: ModelPackage, choices: Choices) -> None:
         )
     if choices.mode == "whole" and not package.manifest.output.segments:
         raise SettingsError(f"{package.reference} answers no voxels, so --whole has no meaning", "leave --whole out")
+    if choices.mode == "whole" and package.manifest.steps:
+        raise SettingsError(
+            f"{package.reference} is a package of steps, for which there is no pass over the whole volume",
+            "leave --whole out",
+        )
     if choices.at and package.manifest.input.fit:
         raise SettingsError(
             f"{package.reference} reads whole images, not the surroundings of a point", "leave --at out"

@@ -118,8 +118,7 @@ def convert(source: Path, answers: Answers, folder: Path) -> Draft:
 
 def _one(source: Path, part: _Part, folder: Path) -> Golden:
     """Write one network's graph and its golden case."""
-    from hounsfield.architectures.export import example_inputs, export_onnx
-    from hounsfield.importing.torch_ends import fill, golden_case, network_of
+    from hounsfield.importing.torch_ends import finish_step, network_of
 
     path, state = _file(source, part), _state(source, part)
     network, shapes = network_of(part.description)
@@ -133,12 +132,7 @@ def _one(source: Path, part: _Part, folder: Path) -> Golden:
     missing = sorted(set(shapes) - set(arrays))
     if missing:
         raise SourceRefused(f"{len(missing)} tensors are missing, such as {missing[0]}", "fetch it again", path)
-    fill(network, arrays)
-    network.float().eval()
-    export_onnx(network, part.description, part.window, folder / f"{part.step}.onnx")
-    image = example_inputs(part.description, part.window, batch=1)["image"]
-    golden = golden_case(network, image, folder, part.step)
-    return Golden(golden.image, golden.answer, golden.made_by, graph=_place(part))
+    return finish_step(network, part.description, arrays, part.window, folder, part.step)
 
 
 def _state(source: Path, part: _Part) -> State:

@@ -15,7 +15,7 @@ from hounsfield.importing.claim import Claim, printable
 from hounsfield.importing.draft import Draft
 from hounsfield.importing.monai.configs import read_config
 from hounsfield.importing.monai.networks import read_network
-from hounsfield.importing.monai.transforms import Reading, read_after, read_before, read_window
+from hounsfield.importing.monai.transforms import Reading, grid_table, read_after, read_before, read_window
 from hounsfield.importing.tables import read_table
 
 HEAVY = ("torch", "onnx", "safetensors.torch", "monai.networks.nets", "hounsfield.importing.monai.parity")
@@ -61,18 +61,16 @@ def convert(source: Path, answers: Answers, folder: Path) -> Draft:
     arrays = {name: state.tensors[theirs].array() for name, theirs in found.names.items()}
     k, j, i = (min(n, 64) for n in model.window["shape"])
     ends = finish(network, model.description, arrays, (k, j, i), folder)
-    input_table: dict[str, Any] = {"intensity": model.before.intensity, "window": model.window}
-    if model.before.spacing:
-        input_table |= {"spacing_mm": model.before.spacing, "interpolation": model.before.interpolation}
+    input_table = {"intensity": model.before.intensity, "window": model.window, **grid_table(model.before)}
     manifest = manifest_from(
         answers, input_table=input_table, output_table=model.output, architecture=model.description
     )
-    limits = list(model.before.limits)
+    limits: tuple[str, ...] = ()
     if model.unread:
-        limits.append(f"Not read, because they only say how MONAI runs the bundle: {', '.join(model.unread)}.")
+        limits = (f"Not read, because they only say how MONAI runs the bundle: {', '.join(model.unread)}.",)
     parity = against_monai(model.network_table, arrays, network, (k, j, i))
     facts = (f"Network: {model.description['name']}, {state.parameters} numbers.", *found.facts)
-    return Draft(manifest, ends.files, facts, tuple(limits), ends.goldens, (parity,))
+    return Draft(manifest, ends.files, facts, limits, ends.goldens, (parity,))
 
 
 class _Model:
@@ -91,6 +89,8 @@ class _Model:
             raise SourceRefused(fact, "set channel_wise, and train with it", path)
         self.window = read_window(config.get("inferer"), plain, path)
         self.output = read_after(config.get("postprocessing"), plain, path)
+        if not self.before.spacing:
+            del self.output["restore"]
         self.unread: list[str] = config["unread"]
 
 

@@ -32,13 +32,16 @@ _HANDLING = {
 
 @dataclass
 class Reading:
-    """What the transforms so far have said; ``joint`` names those whose statistics are of all channels together."""
+    """What the transforms so far have said.
+
+    ``joint`` names those whose statistics are of all channels together, ``before`` counts the intensity steps before
+    the scan was resampled.
+    """
 
     orientation: str | None = None
     spacing: list[float] | None = None
-    interpolation: str = "linear"
+    before: int = 0
     intensity: list[dict[str, Any]] = field(default_factory=list)
-    limits: list[str] = field(default_factory=list)
     joint: list[str] = field(default_factory=list)
 
 
@@ -59,7 +62,19 @@ def read_before(table: Any, plain: Mapping[str, Any], path: Path) -> Reading:
             work(reading, left, place, path)
             if left:
                 raise _unread(place, next(iter(left)), path)
+    if reading.spacing and 0 < reading.before < len(reading.intensity):
+        raise SourceRefused(
+            "preprocessing has intensity steps before and after Spacingd", "keep them together, and train with it", path
+        )
     return reading
+
+
+def grid_table(reading: Reading) -> dict[str, Any]:
+    """The keys of ``[input]`` that say how MONAI resamples; none where it does not."""
+    if not reading.spacing:
+        return {}
+    first = bool(reading.intensity) and reading.before == 0
+    return {"spacing_mm": reading.spacing, "grid": "first-voxel", "resample_first": first}
 
 
 def _orientation(reading: Reading, given: dict[str, Any], place: str, path: Path) -> None:
@@ -71,6 +86,8 @@ def _orientation(reading: Reading, given: dict[str, Any], place: str, path: Path
     ]:
         raise SourceRefused(f"{place}.axcodes is not an orientation such as RAS", "give one", path)
     given.pop("labels", None)
+    if reading.spacing is not None:
+        raise SourceRefused(f"{place} comes after Spacingd", "turn the image first, and train with it", path)
     reading.orientation = code[::-1]
 
 
@@ -81,15 +98,19 @@ def _spacing(reading: Reading, given: dict[str, Any], place: str, path: Path) ->
     mode = given.pop("mode", "bilinear")
     if mode not in ("bilinear", ["bilinear"], 1):
         raise SourceRefused(f"{place}.mode is not bilinear", "only bilinear resampling is read", path)
-    for name, allowed in (("padding_mode", ("border",)), ("align_corners", (False, True)), ("diagonal", (False,))):
+    for name, allowed in (("padding_mode", ("border",)), ("align_corners", (False,)), ("diagonal", (False,))):
         if given.pop(name, allowed[0]) not in allowed:
             raise _unread(place, name, path)
-    given.pop("scale_extent", None)
+    for name in ("scale_extent", "recompute_affine"):
+        if given.pop(name, False) is not False:
+            raise _unread(place, name, path)
+    for name in ("min_pixdim", "max_pixdim"):
+        if given.pop(name, None) is not None:
+            raise _unread(place, name, path)
+    if reading.spacing is not None:
+        raise SourceRefused(f"{place} resamples a second time", "keep one Spacingd", path)
     reading.spacing = [float(number) for number in pixdim]
-    reading.limits.append(
-        "Resampling keeps the outer faces of the scan; MONAI's Spacing keeps the first voxel's centre: up to half a "
-        "voxel between the two."
-    )
+    reading.before = len(reading.intensity)
 
 
 def _scale(reading: Reading, given: dict[str, Any], place: str, path: Path) -> None:
@@ -190,7 +211,7 @@ def read_window(table: Any, plain: Mapping[str, Any], path: Path) -> dict[str, A
 
 
 def read_after(table: Any, plain: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """Activation and threshold of ``postprocessing``, as an ``[output]`` table.
+    """Activation, threshold and way back of ``postprocessing``, as an ``[output]`` table.
 
     Raises
     ------
@@ -199,8 +220,13 @@ def read_after(table: Any, plain: Mapping[str, Any], path: Path) -> dict[str, An
     """
     activation: Any = None
     threshold: Any = None
+    done: list[str] = []
+    back = ""
     for place, target, given in items_of(table, "postprocessing", AFTER, path):
         arguments = _resolved(given, plain, place, path)
+        if target == "Invertd":
+            back = back or _way_back(arguments, done, place, path)
+        done.append(target)
         if target == "Activationsd":
             said = [name for name in ("softmax", "sigmoid") if arguments.get(name) in (True, [True])]
             if len(said) != 1 or arguments.get("other") is not None:
@@ -217,10 +243,23 @@ def read_after(table: Any, plain: Mapping[str, Any], path: Path) -> dict[str, An
     if activation is None:
         raise SourceRefused("postprocessing says neither softmax nor sigmoid", "add Activationsd", path)
     if activation == "softmax":
-        return {"activation": "softmax"}
+        return {"activation": "softmax", "restore": back or "labels"}
     if not _number(threshold) or not 0 <= threshold <= 1:
         raise SourceRefused("postprocessing gives no threshold for sigmoid", "add AsDiscreted with a threshold", path)
-    return {"activation": "sigmoid", "threshold": float(threshold)}
+    return {"activation": "sigmoid", "threshold": float(threshold), "restore": back or "labels"}
+
+
+def _way_back(arguments: Mapping[str, Any], done: list[str], place: str, path: Path) -> str:
+    """What ``Invertd`` brings back to the scan's grid: labels by the nearest voxel, or scores or probabilities."""
+    nearest = arguments.get("nearest_interp", True)
+    nearest = nearest[0] if isinstance(nearest, list) and len(nearest) == 1 else nearest
+    if nearest is True:
+        return "labels"
+    if nearest is not False or "AsDiscreted" in done:
+        raise SourceRefused(
+            f"{place}.nearest_interp would interpolate labels", "invert before AsDiscreted, or by the nearest", path
+        )
+    return "probabilities" if "Activationsd" in done else "scores"
 
 
 def _resolved(given: Mapping[str, Any], plain: Mapping[str, Any], place: str, path: Path) -> dict[str, Any]:

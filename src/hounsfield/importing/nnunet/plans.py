@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,13 @@ class Labels:
     """Names of the segments in the order of the network's channels, and how they exclude each other.
 
     ``values`` are nnU-Net's own label values of the segments, which number them otherwise where
-    regions are labelled out of order.
+    regions are labelled out of order; ``foreground`` are all of its values but background, in order.
     """
 
     names: tuple[str, ...]
     values: tuple[int, ...]
     regions: bool
+    foreground: tuple[int, ...] = ()
 
     @property
     def channels(self) -> int:
@@ -61,6 +63,8 @@ class Configuration:
         Per channel: manifest steps, and whether its statistics are those of the filled non-zero outline.
     network
         The ``[architecture]`` table of one member.
+    previous
+        The configuration whose labels it is given as further channels, in a cascade.
     """
 
     name: str
@@ -75,6 +79,7 @@ class Configuration:
     intensity: tuple[tuple[dict[str, Any], ...], ...]
     outline: tuple[bool, ...]
     network: dict[str, Any]
+    previous: str | None = None
 
 
 def configuration_of(folder: Path, name: str) -> Configuration:
@@ -91,8 +96,7 @@ def configuration_of(folder: Path, name: str) -> Configuration:
     configuration = _resolved(plans, name)
     channels, labels = channels_of(dataset), labels_of(dataset)
     _same_version(plans, configuration)
-    if configuration.table.get("previous_stage"):
-        raise configuration.refuse("previous_stage", "makes it the second of a cascade, which is not imported alone")
+    previous = _previous(configuration)
     interpolation, separate = _resampling(configuration)
     spacing = configuration.numbers("spacing", (2, 3), 1e-3, 1000)
     window = configuration.wholes("patch_size", (2, 3), 1, 1024)
@@ -112,7 +116,10 @@ def configuration_of(folder: Path, name: str) -> Configuration:
         separate_above=separate,
         intensity=intensity,
         outline=outline,
-        network=network_arguments(configuration, len(channels), labels.channels),
+        network=network_arguments(
+            configuration, len(channels) + (len(labels.foreground) if previous else 0), labels.channels
+        ),
+        previous=previous,
     )
 
 
@@ -155,12 +162,21 @@ def labels_of(dataset: Document) -> Labels:
         order = dataset.wholes("regions_class_order", (len(table),), 1, 65535)
         if len(set(order)) != len(order):
             raise dataset.refuse("regions_class_order", "names a label twice")
-        return Labels(names, tuple(order), regions=True)
+        return Labels(names, tuple(order), regions=True, foreground=_foreground(dataset, table))
     values = list(table.values())
     if any(type(value) is not int for value in values) or sorted(values) != list(range(1, len(values) + 1)):
         raise dataset.refuse("labels", "does not count 1, 2, 3 ... without holes")
     by_number = sorted(zip(values, names, strict=True))
-    return Labels(tuple(name for _, name in by_number), tuple(value for value, _ in by_number), regions=False)
+    counted = tuple(value for value, _ in by_number)
+    return Labels(tuple(name for _, name in by_number), counted, regions=False, foreground=counted)
+
+
+def _foreground(dataset: Document, table: Mapping[str, Any]) -> tuple[int, ...]:
+    """All labels that regions are made of."""
+    values = [one for value in table.values() for one in (value if isinstance(value, list) else [value])]
+    if any(type(value) is not int or not 0 <= value <= 65535 for value in values):
+        raise dataset.refuse("labels", "holds what is no label number")
+    return tuple(sorted(set(values) - {0}))
 
 
 def _resolved(plans: Document, name: str) -> Document:
@@ -189,6 +205,22 @@ def _same_version(plans: Document, configuration: Document) -> None:
     ):
         if key in document and document.text(key) not in known:
             raise document.refuse(key, f"is {printable(document.text(key), 60)!r}, not {' or '.join(known)}")
+
+
+def _previous(configuration: Document) -> str | None:
+    """The stage before, with its answers resampled as nnU-Net does by default."""
+    if not configuration.table.get("previous_stage"):
+        return None
+    key = "resampling_fn_seg"
+    if configuration.text(key) != _DEFAULT_RESAMPLING:
+        raise configuration.refuse(key, f"is not {_DEFAULT_RESAMPLING}")
+    found, image = configuration.of(f"{key}_kwargs"), configuration.of("resampling_fn_data_kwargs")
+    found.none_of(*(name for name in found.table if name not in ("is_seg", "order", "order_z", "force_separate_z")))
+    if found.table.get("is_seg") is not True or found.number("order", 1) != 1 or found.number("order_z", 0) != 0:
+        raise found.refuse("order", "is not 1, and 0 along the third axis, for labels")
+    if found.table.get("force_separate_z") != image.table.get("force_separate_z"):
+        raise found.refuse("force_separate_z", "is not that of the image")
+    return configuration.text("previous_stage")
 
 
 def _resampling(configuration: Document) -> tuple[str, float | None]:

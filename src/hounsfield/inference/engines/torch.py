@@ -233,6 +233,14 @@ class TorchArrays:
             kept[channels:] = sums.weights
 
     @_told
+    def softened(self, sums: Sums, activation: str) -> Sums:
+        """On the device."""
+        means = sums.values if sums.weights is None else sums.values / sums.weights.clamp_min(_SMALLEST)
+        values = means.sigmoid() if activation == "sigmoid" else means.softmax(dim=0)
+        weights = None if sums.weights is None else (sums.weights > 0).to(values.dtype)
+        return Sums(values if weights is None else values * weights, weights)
+
+    @_told
     def labels(self, sums: Sums, matrices: Matrices, decider: Decider, dtype: Any) -> NDArray[Any]:
         """Interpolated, multiplied by the head and decided on the device."""
         if any(matrix is not None for matrix in matrices):

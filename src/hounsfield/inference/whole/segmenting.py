@@ -90,8 +90,8 @@ def segment_whole(
         grid, (run.depths[-1], *grid[1:]), (tuple(start for start, _ in run.last_slabs), (0,), (0,)), before
     )
     outer = prepared.oriented.shape
-    kinds = prepared.kinds_back
-    axes = [AxisMap.between(n, b, m, kind) for n, b, m, kind in zip(prepared.shape, before, outer, kinds, strict=True)]
+    taps = prepared.taps_back(nearest=rule.nearest)
+    axes = [AxisMap(n, b, m, tap) for n, b, m, tap in zip(prepared.shape, before, outer, taps, strict=True)]
     maps = (axes[0], axes[1], axes[2])
     view = source_view(labels, prepared)
     labeller = Labeller(windows, maps, Decider(rule, head), view, 1 << 15, HostArrays())
