@@ -192,10 +192,16 @@ def add(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         connection.execute(insert(catalogue), fresh)
 
 
-def forget_superseded(connection: Connection) -> None:
-    """Show no more what a later version of its study has replaced."""
-    old = select(results.c.id).where(results.c.superseded.is_(True))
-    connection.execute(delete(catalogue).where(catalogue.c.result_id.in_(old)))
+def superseded(connection: Connection) -> list[int]:
+    """Rows of results that a later version of their study has replaced."""
+    query = select(catalogue.c.id).join(results, results.c.id == catalogue.c.result_id)
+    return list(connection.execute(query.where(results.c.superseded.is_(True)).limit(10_000)).scalars())
+
+
+def forget(connection: Connection, rows: Sequence[int]) -> None:
+    """Show these rows no more."""
+    for start in range(0, len(rows), 500):
+        connection.execute(delete(catalogue).where(catalogue.c.id.in_(rows[start : start + 500])))
 
 
 def search(connection: Connection, wanted: Wanted) -> list[Match]:

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 from collections.abc import Iterator, Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
 from hounsfield.network.destinations import Destination, Parcel, Receipt
-from hounsfield.network.stow import connection_to, credentials
+from hounsfield.network.stow import connection_to, credentials, one_by_one
 
 _MOST_ANSWER_BYTES: Final = 4 * 2**20
 
 
 def post(destination: Destination, parcels: Sequence[Parcel]) -> Iterator[Receipt]:
     """Post Bundles; redirections are not followed."""
-    for one in parcels:
-        try:
-            yield _post_one(destination, one)
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            yield Receipt(one.sop_instance_uid, False, None, f"no answer ({type(error).__name__})")
+    yield from one_by_one(destination, parcels, _post_one)
 
 
 def _post_one(destination: Destination, one: Parcel) -> Receipt:

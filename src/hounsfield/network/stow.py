@@ -7,7 +7,7 @@ import http.client
 import json
 import secrets
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -22,9 +22,16 @@ def post(destination: Destination, parcels: Sequence[Parcel]) -> Iterator[Receip
 
     The URL is the one of the configuration; redirections are not followed.
     """
+    yield from one_by_one(destination, parcels, _post_one)
+
+
+def one_by_one(
+    destination: Destination, parcels: Sequence[Parcel], post_one: Callable[[Destination, Parcel], Receipt]
+) -> Iterator[Receipt]:
+    """A receipt for each parcel; a server that is not there gives receipts that say so."""
     for one in parcels:
         try:
-            yield _post_one(destination, one)
+            yield post_one(destination, one)
         except (OSError, http.client.HTTPException, ValueError) as error:
             yield Receipt(one.sop_instance_uid, False, None, f"no answer ({type(error).__name__})")
 

@@ -6,7 +6,8 @@ import math
 import mmap
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -50,16 +51,29 @@ def read_header(path: Path, limits: Limits) -> tuple[Header, Parsed]:
     Malformed
         If the file is not DICOM or is damaged.
     """
+    with mapped_file(path) as view:
+        parsed = parse(view, limits)
+    return decode(parsed), parsed
+
+
+@contextmanager
+def mapped_file(path: Path) -> Iterator[memoryview]:
+    """The bytes of a file, of which only the pages that are touched are read.
+
+    Raises
+    ------
+    Malformed
+        If the file is empty.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         size = os.fstat(descriptor).st_size
         if size == 0:
             raise Malformed("the file is empty")
         with mmap.mmap(descriptor, size, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as view:
-            parsed = parse(view, limits)
+            yield view
     finally:
         os.close(descriptor)
-    return decode(parsed), parsed
 
 
 def decode(parsed: Parsed) -> Header:

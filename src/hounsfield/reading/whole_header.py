@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import base64
 import math
-import mmap
-import os
 import struct
 from collections.abc import Callable
 from functools import cache
@@ -18,7 +16,7 @@ from typing import Any, Final
 
 from hounsfield.reading import tags
 from hounsfield.reading.elements import Item, Malformed, Parsed, Raw, Walk, parse
-from hounsfield.reading.headers import codec_of
+from hounsfield.reading.headers import codec_of, mapped_file
 from hounsfield.reading.limits import Limits
 
 JsonItem = dict[str, dict[str, Any]]
@@ -73,18 +71,11 @@ def read_whole_header(path: Path, limits: Limits) -> Parsed:
     Malformed
         If the file is not DICOM, is damaged, or its header is longer than ``limits.header_bytes``.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        size = os.fstat(descriptor).st_size
-        if size == 0:
-            raise Malformed("the file is empty")
-        with mmap.mmap(descriptor, size, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as view:
-            header = parse(view, limits)
-            if header.inflated_from is None and header.offset > limits.header_bytes:
-                raise Malformed(f"its header is longer than {limits.header_bytes} bytes")
-            return parse(view, limits, WholeWalk)
-    finally:
-        os.close(descriptor)
+    with mapped_file(path) as view:
+        header = parse(view, limits)
+        if header.inflated_from is None and header.offset > limits.header_bytes:
+            raise Malformed(f"its header is longer than {limits.header_bytes} bytes")
+        return parse(view, limits, WholeWalk)
 
 
 def read_data_set(data: bytes, limits: Limits) -> Parsed:

@@ -107,8 +107,11 @@ def catalogue_missing(node: Node, *, rounds: int = 1_000_000) -> int:
         with node.database.write(alone=True) as connection:
             catalogue.add(connection, rows)
         made += len(rows)
-    with node.database.write(alone=True) as connection:
-        catalogue.forget_superseded(connection)
+    with node.database.read() as connection:
+        old = catalogue.superseded(connection)
+    if old:
+        with node.database.write(alone=True) as connection:
+            catalogue.forget(connection, old)
     return made
 
 
