@@ -75,7 +75,6 @@ def main() -> None:
             pages = [result.outputs[kind].read_text() for kind in ("gate", "report")]
             (RESULTS / f"{name}.md").write_text("\n".join(pages))
             shutil.copy(result.outputs["gate"].with_suffix(".json"), RESULTS / f"{name}.json")
-        sys.exit(0 if result.passed else 1)
 
 
 if __name__ == "__main__":

@@ -240,6 +240,7 @@ def test_a_whole_head_needs_a_place_and_is_read_there(hounsfield: Terminal, tmp_
     [
         (("--precision", "int8"), "has no int8 graph"),
         (("--precision", "fp16"), "has no evidence for fp16"),
+        (("--precision", "bf16"), "has no gate for bf16 (proven: fp32)"),
         (("--precision", "fp7"), "'fp7' is not a precision"),
         (("--memory", "2 potatoes"), "is not a unit"),
         (("--memory", "2"), "has no unit"),

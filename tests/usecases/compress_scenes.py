@@ -22,7 +22,7 @@ LESION = {
 TINY = TinyModel(quantity="arbitrary", window=(24, 32, 28), output={"segments": [LESION]})
 RULE = """
 format = 1
-resamples = 2000
+resamples = 1000
 minimum_patients = 5
 [[criteria]]
 metric = "dice"
@@ -70,7 +70,7 @@ def fp32_package(folder: Path, other: float) -> ModelPackage:
     return build(folder, tiny_manifest(TINY), files)
 
 
-def split_table(folder: Path, cases: int = 14, calibration: int = 6) -> Path:
+def split_table(folder: Path, cases: int = 9, calibration: int = 3) -> Path:
     """Cases of which the first are for validation and the others for the test."""
     table = make_dataset(folder, cases)
     with table.open(encoding="utf-8") as stream:

@@ -21,7 +21,7 @@ from hounsfield.planning.machine import Machine
 from hounsfield.usecases import compress as room
 from hounsfield.usecases.compress import CompressRequest, compress, next_minor
 from hounsfield.usecases.job import Choices
-from hounsfield.usecases.sessions import proven_precision
+from hounsfield.usecases.sessions import Sessions, proven_precision
 
 WITH_INT8 = Machine("tests", 1, 2**33, 2**33, frozenset({"avx512_vnni"}))
 WITHOUT = Machine("tests", 1, 2**33, 2**33, frozenset({"avx2"}))
@@ -58,10 +58,10 @@ def test_int8_that_loses_nothing_becomes_a_proven_graph_of_a_new_version(request
     evidence = made.evidence("int8")
     assert evidence is not None
     assert evidence.gate is not None
-    assert (evidence.gate.verdict, evidence.gate.patients, evidence.data.cases) == ("pass", 8, 8)
+    assert (evidence.gate.verdict, evidence.gate.patients, evidence.data.cases) == ("pass", 6, 6)
     told = evidence.details["compression"]
     assert (told["int8_layers"], told["fp32_layers"]) == (["spread", "copy", "decide"], [])
-    assert told["calibration_cases"] == 6
+    assert told["calibration_cases"] == 3
     assert evidence.summary().endswith("gate passed)")
     assert "Gate against fp32: pass" in made.card()
     weights = {t.name: t.data_type for t in onnx.load(made.graph_path("int8")).graph.initializer}
@@ -74,7 +74,7 @@ def test_plain_int8_of_a_wide_range_fails_and_leaving_a_layer_out_mends_it(
     wide = on_openvino(request_of, tmp_path)
     plain = compress(replace(wide, plain=True, output=tmp_path / "plain"))
     assert (plain.judged.record.outcome.verdict, plain.package) == ("fail", None)
-    assert len(plain.judged.record.outcome.changes) == 8
+    assert len(plain.judged.record.outcome.changes) == 6
     assert not list((tmp_path / "plain").glob("tiny*"))
     kept = compress(replace(wide, plain=True, keep_failed=True, output=tmp_path / "kept"))
     assert kept.package is not None
@@ -106,6 +106,10 @@ def test_openvino_says_int8_where_int8_runs(request_of: CompressRequest, quantis
     assert session.precision == "int8"
     assert result.judged.record.candidate.ran_precision == "int8"
     session.close()
+    if quantiser == "nncf":
+        floats = Choices("int8", "onnxruntime", threads=1, allow_unproven=True)
+        with pytest.raises(EngineUnavailable, match="onnxruntime would compute this int8 graph in fp32"):
+            Sessions().open(result.package, floats)
 
 
 @pytest.mark.parametrize("to", ["bf16", "fp16"])
@@ -140,6 +144,12 @@ def test_what_cannot_begin_leaves_nothing(
         compress(replace(request_of, test=request_of.calibration, calibration_part="test"))
     with pytest.raises(InputError, match="of patients that trained or calibrated"):
         compress(replace(request_of, used=(_only(request_of, tmp_path, "validation"),)))
+    table = request_of.calibration
+    assert table is not None
+    as_training = tmp_path / "as_training.csv"
+    as_training.write_text(table.read_text().replace(",validation,", ",train,"))
+    with pytest.raises(InputError, match="of patients that trained or calibrated"):
+        compress(replace(request_of, calibration=as_training, calibration_part="train"))
     with pytest.raises(OutputExists):
         compress(replace(request_of, output=tmp_path))
     with pytest.raises(SettingsError, match="no layer 'dec'"):

@@ -250,6 +250,7 @@ def open_network(folder: Path, spec: dict[str, Any], threads: int) -> Any:
     if spec["engine"] == "onnxruntime":
         import onnxruntime
 
+        onnxruntime.disable_telemetry_events()
         options = onnxruntime.SessionOptions()
         options.log_severity_level, options.intra_op_num_threads = 3, threads
         session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])

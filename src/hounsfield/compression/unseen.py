@@ -15,7 +15,8 @@ from hounsfield.errors import InputError
 from hounsfield.evaluation.dataset import Case, Dataset, content_digest
 from hounsfield.packages import ModelPackage
 
-_USED_PARTS: Final = ("train", "training", "calibration", "calib", "calibrate")
+TRAINING_PARTS: Final = ("train", "training")
+_USED_PARTS: Final = (*TRAINING_PARTS, "calibration", "calib", "calibrate")
 _CARD_DIGEST: Final = re.compile(r"^- Data digest: `([0-9a-f]{64})`", re.MULTILINE)
 _KEYS: Final = ("training_data_sha256", "calibration_data_sha256", "data_sha256")
 _SHOWN: Final = 5
@@ -54,9 +55,9 @@ def demand_unseen(data: Dataset, whole: Dataset, used: Sequence[Dataset], packag
     return tuple(told)
 
 
-def learned_cases(whole: Dataset) -> list[Case]:
+def learned_cases(whole: Dataset, parts: Sequence[str] = _USED_PARTS) -> list[Case]:
     """The cases of a table whose part says that a model learned from them."""
-    return [case for case in whole.cases if case.split.lower() in _USED_PARTS]
+    return [case for case in whole.cases if case.split.lower() in parts]
 
 
 def demand_apart(data: Dataset, others: Sequence[Case]) -> None:

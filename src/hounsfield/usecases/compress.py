@@ -12,7 +12,7 @@ from typing import Any
 from hounsfield.compression.compress_report import Compression, compress_markdown, compression_details
 from hounsfield.compression.gate_file import GateRule, read_gate
 from hounsfield.compression.quantising import demand_int8_machine, demand_quantiser
-from hounsfield.compression.unseen import demand_apart, demand_unseen, learned_cases
+from hounsfield.compression.unseen import TRAINING_PARTS, demand_apart, demand_unseen, learned_cases
 from hounsfield.compression.weights16 import with_16bit_weights
 from hounsfield.errors import InputError, PackageInvalid, SettingsError
 from hounsfield.evaluation.dataset import Dataset, read_dataset
@@ -212,8 +212,8 @@ def _demand_apart(
     whole = read_dataset(judging.dataset, split_file=request.split_file)
     used = [read_dataset(path, labels=False) for path in request.used]
     if calibration is not None:
-        learned = [*learned_cases(whole), *(case for table in used for case in table.cases)]
-        demand_apart(calibration, [case for case in learned if case not in calibration.cases])
+        learned = learned_cases(whole, TRAINING_PARTS)
+        demand_apart(calibration, [*learned, *(case for table in used for case in table.cases)])
     return demand_unseen(test, whole, [*used, *([] if calibration is None else [calibration])], package)
 
 

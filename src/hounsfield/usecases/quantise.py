@@ -24,7 +24,7 @@ from hounsfield.usecases.recording import RecordingSessions
 
 #: A layer is left out while a stratum of the calibration cases loses more than this share of its margin.
 TOLERATED_SHARE = 0.5
-_SENSITIVITY_WINDOWS = 16
+_SENSITIVITY_WINDOWS = 8
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,7 @@ class OnnxRuntimeEngine:
             raise EngineUnavailable(f"ONNX Runtime does not import ({error})", f"install it: {_INSTALL}") from error
         if not isinstance(network, OnnxGraph):
             raise EngineUnavailable("ONNX Runtime runs ONNX graphs only", "choose the engine torch")
+        ort.disable_telemetry_events()
         providers = _providers(settings, network, ort.get_available_providers())
         options = ort.SessionOptions()
         options.log_severity_level = _QUIET
