@@ -12,13 +12,12 @@ each model's labels are written over those before, under their number in the cla
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
-from make_nnunet_models import PLACES, documents, image, predicting, torch
+from make_nnunet_models import documents, image, predicting, torch, train
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerNoMirroring import (
     nnUNetTrainerNoMirroring,
@@ -55,27 +54,6 @@ PARTS = {
 CT = {"spacing": [1.5, 1.5, 1.5], "image": (2.0, 0.9, 0.9), "shape": (16, 40, 36), "ct": True, "old": True}
 
 
-def train(
-    kind: type[nnUNetTrainer], folder: Path, name: str, plans: dict, dataset: dict, model: dict, seed: int
-) -> None:
-    """One results folder with random weights."""
-    cases = Path(PLACES["nnUNet_preprocessed"]) / plans["dataset_name"] / f"x_{name}"
-    cases.mkdir(parents=True, exist_ok=True)
-    (cases / "one.b2nd").touch()
-    for fold in model.get("folds", ["0"]):
-        torch.manual_seed(100 * seed + int(fold))
-        own = {**plans, "continue_training": False}
-        trainer = kind(own, name, int(fold), dataset, torch.device("cpu"))
-        trainer.initialize()
-        for parameter in trainer.network.parameters():
-            parameter.data += 0.05 * torch.randn_like(parameter)
-        trainer.inference_allowed_mirroring_axes = model.get("mirror")
-        (folder / f"fold_{fold}").mkdir(parents=True)
-        trainer.save_checkpoint(str(folder / f"fold_{fold}" / "checkpoint_final.pth"))
-    (folder / "plans.json").write_text(json.dumps(plans, indent=1))
-    (folder / "dataset.json").write_text(json.dumps(dataset, indent=1))
-
-
 def predict(folder: Path, model: dict, data: np.ndarray, before: np.ndarray | None = None) -> np.ndarray:
     """nnU-Net's labels, its windows added up in float32 (see make_nnunet_models.py)."""
     predictor = predicting.nnUNetPredictor(device=torch.device("cpu"), perform_everything_on_device=False)
@@ -98,11 +76,13 @@ def answered(
     before: np.ndarray | None = None,
 ) -> np.ndarray:
     """The labels of the first random model that answers each label somewhere, 2 % of the image at least."""
-    name, plans, dataset = documents
+    _, plans, dataset = documents
     first = int(plans["dataset_name"][7:10])  # models of several data sets must not be the same
     for seed in range(first, first + 40):
         shutil.rmtree(folder, ignore_errors=True)
-        train(kind, folder, name, plans, dataset, model, seed)
+        for fold in model.get("folds", ["0"]):
+            torch.manual_seed(100 * seed + int(fold))
+            train(kind, folder, documents, fold, model.get("mirror"))
         answer = predict(folder, model, data, before)
         counts = np.bincount(answer.ravel(), minlength=len(dataset["labels"]))
         if counts.min() >= 0.02 * answer.size:

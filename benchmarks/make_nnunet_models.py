@@ -176,25 +176,33 @@ def image(model: dict, rng: np.random.Generator) -> np.ndarray:
     return np.rint(data)
 
 
+def train(
+    kind: type[nnUNetTrainer], folder: Path, documents: tuple[str, dict, dict], fold: str, mirror: tuple | None
+) -> None:
+    """One fold's checkpoint with random weights, by nnU-Net's own trainer; the seed is the caller's."""
+    name, plans, dataset = documents
+    cases = Path(PLACES["nnUNet_preprocessed"]) / plans["dataset_name"] / f"x_{name}"
+    cases.mkdir(parents=True, exist_ok=True)
+    (cases / "one.b2nd").touch()  # the trainer looks which kind of files there are
+    own = {**plans, "continue_training": False}
+    trainer = kind(own, name, "all" if fold == "all" else int(fold), dataset, torch.device("cpu"))
+    trainer.initialize()
+    for parameter in trainer.network.parameters():
+        parameter.data += 0.05 * torch.randn_like(parameter)
+    trainer.inference_allowed_mirroring_axes = mirror
+    (folder / f"fold_{fold}").mkdir(parents=True)
+    trainer.save_checkpoint(str(folder / f"fold_{fold}" / "checkpoint_final.pth"))
+    (folder / "plans.json").write_text(json.dumps(plans, indent=1))
+    (folder / "dataset.json").write_text(json.dumps(dataset, indent=1))
+
+
 def write(name: str, model: dict, target: Path, rng: np.random.Generator) -> None:
     """One results folder, an image and nnU-Net's answer."""
     configuration, plans, dataset = documents(model)
     folder = target / name
-    cases = Path(PLACES["nnUNet_preprocessed"]) / plans["dataset_name"] / f"x_{configuration}"
-    cases.mkdir(parents=True, exist_ok=True)
-    (cases / "one.b2nd").touch()  # the trainer looks which kind of files there are
     for fold in model.get("folds", ["0"]):
         torch.manual_seed(len(name) + len(fold))
-        own = {**plans, "continue_training": False}
-        trainer = nnUNetTrainer(own, configuration, "all" if fold == "all" else int(fold), dataset, torch.device("cpu"))
-        trainer.initialize()
-        for parameter in trainer.network.parameters():
-            parameter.data += 0.05 * torch.randn_like(parameter)
-        trainer.inference_allowed_mirroring_axes = model.get("mirror")
-        (folder / f"fold_{fold}").mkdir(parents=True)
-        trainer.save_checkpoint(str(folder / f"fold_{fold}" / "checkpoint_final.pth"))
-    (folder / "plans.json").write_text(json.dumps(plans, indent=1))
-    (folder / "dataset.json").write_text(json.dumps(dataset, indent=1))
+        train(nnUNetTrainer, folder, (configuration, plans, dataset), fold, model.get("mirror"))
     data = image(model, rng)
     predictor = predicting.nnUNetPredictor(device=torch.device("cpu"), perform_everything_on_device=False)
     predictor.initialize_from_trained_model_folder(str(folder), model.get("folds", ["0"]))

@@ -13,6 +13,7 @@ examples/hippocampus-mr/splits.json; the ``test`` part stays untouched for bench
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -29,7 +30,7 @@ from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerNoD
 class nnUNetTrainerShort(nnUNetTrainerNoDA):
     def __init__(self, plans: dict, configuration: str, fold: int, dataset_json: dict, device=torch.device("cpu")):
         super().__init__(plans, configuration, fold, dataset_json, device)
-        self.num_epochs, self.num_iterations_per_epoch, self.num_val_iterations_per_epoch = 16, 10, 1
+        self.num_epochs, self.num_iterations_per_epoch, self.num_val_iterations_per_epoch = EPOCHS, 10, 1
         self.initial_lr = 3e-3
 
     def configure_optimizers(self):
@@ -72,7 +73,12 @@ def small_plans(folder: Path) -> None:
 
 def main() -> None:
     """Plan, preprocess, train."""
-    source, work = Path(sys.argv[1]), Path(sys.argv[2]).absolute()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, help="the hippocampus data")
+    parser.add_argument("work", type=Path, help="a folder for nnU-Net's data and results")
+    parser.add_argument("--epochs", type=int, default=16, help="of 10 steps; 16 made the model of the figures")
+    given = parser.parse_args()
+    source, work = given.source, given.work.absolute()
     places = {"nnUNet_raw": "raw", "nnUNet_preprocessed": "preprocessed", "nnUNet_results": "results"}
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "nnUNet_def_n_proc"), "1")
     environment = {**os.environ, **threads, **{name: str(work / part) for name, part in places.items()}}
@@ -81,7 +87,7 @@ def main() -> None:
     import nnunetv2
 
     trainer = Path(nnunetv2.__file__).parent / "training" / "nnUNetTrainer" / "nnUNetTrainerShort.py"
-    trainer.write_text(TRAINER)
+    trainer.write_text(TRAINER.replace("EPOCHS", str(given.epochs)))
     tools = Path(sys.executable).parent
     for command in (
         ["nnUNetv2_extract_fingerprint", "-d", "4", "-np", "1"],

@@ -159,6 +159,8 @@ class WindowStep(_Step):
             raise ValueError("after and given belong together")
         if self.given and (spec.window.pad_value != 0 or spec.window.skip_below is not None):
             raise ValueError("a step after another pads with 0 and skips no window")
+        if self.given and spec.grid != "faces":
+            raise ValueError('a step after another has grid = "faces"')
         return self
 
     def ends(self) -> Ends:

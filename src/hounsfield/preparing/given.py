@@ -21,7 +21,7 @@ from hounsfield.preparing.interpolation import nearest, positions
 from hounsfield.preparing.outline import filled, non_zero
 from hounsfield.preparing.prepared import Given, Prepared
 from hounsfield.preparing.restoring import source_view
-from hounsfield.preparing.steps import Kinds, slab_axis
+from hounsfield.preparing.steps import Kinds, Resample, slab_axis
 from hounsfield.volume import Shape
 
 _OUTSIDE = -1
@@ -47,14 +47,15 @@ def with_labels(prepared: Prepared, labels: NDArray[Any], numbers: tuple[int, ..
         package crops to non-zero voxels).
     """
     inside = source_view(labels, prepared)
-    if prepared.resample is None:
+    resample = prepared.resample
+    if not isinstance(resample, Resample):  # the grid is the scan's own: such a step resamples in no other way
         return replace(prepared, given=Given(inside, numbers))
     marked = inside.astype(np.int32)
     if outlined:
         paddings = [channel.padding for channel in prepared.channels]
         outline = filled(non_zero([channel.array for channel in prepared.channels], paddings))
         marked[(marked == 0) & ~outline] = _OUTSIDE
-    kinds = replace(prepared.resample, interpolation="linear").kinds(prepared.oriented)
+    kinds = replace(resample, interpolation="linear").kinds(prepared.oriented)
     found = resample_labels(marked, prepared.shape, kinds)
     return replace(prepared, given=Given(np.maximum(found, 0).astype(labels.dtype), numbers))
 

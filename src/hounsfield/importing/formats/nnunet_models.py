@@ -42,7 +42,7 @@ from hounsfield.importing.nnunet.several import (
 HEAVY = ("torch", "onnx", "hounsfield.importing.torch_ends")
 _QUESTIONS = {
     **QUESTIONS_OF_MODELS,
-    "source": "One entry per results folder; numbers: which segment each of its labels 1, 2, 3 ... is, 0 for none.",
+    "source": "One entry per results folder; numbers: which segment each of its labels 1, 2, 3 ... is.",
     "source.model": "Several answer the same: the folder of the one to import (a cascade by its second stage).",
 }
 

@@ -21,7 +21,8 @@ from hounsfield.plugins import Availability
 _INSTALL = "pip install 'hounsfield[train]'"
 _SMALLEST = 1e-30
 _COVERED = 0.5
-_Given, _Made = ParamSpec("_Given"), TypeVar("_Made")
+_Given = ParamSpec("_Given")
+_Made = TypeVar("_Made")
 
 
 def _told(work: Callable[_Given, _Made]) -> Callable[_Given, _Made]:
