@@ -89,7 +89,9 @@ def test_c_find_answers_at_every_level_and_only_what_was_asked(tmp_path: Path) -
         assert [(one.PatientID, one.ModalitiesInStudy) for one in studies] == [("CANARY-1", "CT"), ("CANARY-2", "CT")]
         assert "PatientName" not in studies[0]
         assert "NumberOfStudyRelatedInstances" not in studies[0]
-        images = query(port, asked("IMAGE", StudyInstanceUID=studies[0].StudyInstanceUID, InstanceNumber=None, Rows=None))
+        images = query(
+            port, asked("IMAGE", StudyInstanceUID=studies[0].StudyInstanceUID, InstanceNumber=None, Rows=None)
+        )
         assert sorted(int(one.InstanceNumber) for one in images) == [1, 2, 3]
         assert {one.Rows for one in images} == {32}
         (series,) = query(port, asked("SERIES", StudyInstanceUID=studies[1].StudyInstanceUID, SeriesInstanceUID=""))
