@@ -15,11 +15,12 @@ from run_scenes import write_ball
 from scipy.ndimage import uniform_filter
 from sequence_scenes import sequence_package, write_dynamic
 
-from hounsfield.errors import InputError, NothingToRead
+from hounsfield.errors import InputError, NothingToRead, SettingsError
 from hounsfield.evaluation.score_record import ScoreRecord
 from hounsfield.packages import ModelPackage
 from hounsfield.usecases.evaluate import EvaluateRequest, evaluate
 from hounsfield.usecases.job import Choices
+from hounsfield.usecases.plan import PlanRequest, plan_run
 from hounsfield.usecases.run import RunRequest, RunResult, run_model
 
 ANYTHING = Choices(allow_unproven=True)
@@ -104,6 +105,11 @@ def test_volumes_too_far_apart_are_no_sequence_and_the_gap_is_named(tmp_path: Pa
         run_on(package, scan, tmp_path / "out")
     with pytest.raises(NothingToRead, match="no sequence over time among 1 series"):
         run_on(package, write_ball(tmp_path / "ball"), tmp_path / "out2")
+    thin = write_dynamic(tmp_path / "thin", growing(3)[:, :2], (0, 5.0, 10.0))
+    with pytest.raises(NothingToRead, match="3 cannot be read, the first because 2 slices cannot make a volume"):
+        run_on(package, thin, tmp_path / "out3")
+    with pytest.raises(SettingsError, match="for which there is no plan"):
+        plan_run(PlanRequest(package.root, scan, choices=ANYTHING))
 
 
 def test_a_sequence_that_is_too_short_is_refused(tmp_path: Path) -> None:
@@ -143,11 +149,12 @@ def test_maps_are_evaluated_voxel_by_voxel(tmp_path: Path) -> None:
 
 
 def test_maps_on_another_grid_are_refused(tmp_path: Path) -> None:
-    scan = write_dynamic(tmp_path / "scan", growing(), (0, 5.0, 10.0))
+    for n in range(2):
+        write_dynamic(tmp_path / f"scan{n}", growing() + n, (0, 5.0, 10.0))
     affine = np.diag([-1.0, -1.5, 2.5, 1.0])
     nibabel.save(nibabel.Nifti1Image(np.ones((5, 6, 3, 2), np.float32), affine), tmp_path / "maps.nii.gz")
     table = write_table(
-        tmp_path / "cases.csv", [{"image": scan.name, "label": "maps.nii.gz", "patient_id": f"p{n}"} for n in range(2)]
+        tmp_path / "cases.csv", [{"image": f"scan{n}", "label": "maps.nii.gz", "patient_id": f"p{n}"} for n in range(2)]
     )
     package = sequence_package(tmp_path / "p", EVERY)
     with pytest.raises(InputError, match="the maps do not lie on the scan's grid"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -106,8 +107,8 @@ def test_bad_name_and_existing_file_are_refused(tmp_path: Path) -> None:
 def test_wrong_affine_is_caught_and_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make = nifti_module._image
 
-    def mirrored(array: np.ndarray, affine: np.ndarray, result: Result) -> object:
-        return make(array, affine @ np.diag([-1.0, 1, 1, 1]), result)
+    def mirrored(array: np.ndarray, affine: np.ndarray, result: Result, *more: Any) -> object:
+        return make(array, affine @ np.diag([-1.0, 1, 1, 1]), result, *more)
 
     monkeypatch.setattr(nifti_module, "_image", mirrored)
     with pytest.raises(ReadBackFailed, match="affine"):

@@ -260,7 +260,11 @@ def label_array(path: Path, source: Geometry, case_id: str) -> NDArray[Any]:
     InputError
         If a value is not a whole number from 0 to 65535.
     """
-    label = read_volume(path)
+    return checked_label(read_volume(path), path, source, case_id)
+
+
+def checked_label(label: Volume | TimeSeries, path: Path, source: Geometry, case_id: str) -> NDArray[Any]:
+    """As :func:`label_array`, of a file that was read already."""
     if isinstance(label, TimeSeries) or not label.geometry.is_close(source, _TOLERANCE_MM):
         raise GeometryRefused(
             fact=f"case {case_id}: the label does not lie on its scan's grid ({difference(label.geometry, source)})",

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hounsfield.errors import HounsfieldError, InputError
 from hounsfield.evaluation.dataset import Case, Dataset, read_dataset
-from hounsfield.training.cases import label_array, read_volume
+from hounsfield.training.cases import checked_label, read_volume
 from hounsfield.training.montage import Picture, montage_png, picture_of
 from hounsfield.volume import TimeSeries
 
@@ -134,7 +134,12 @@ def _look(case: Case, facts: _Facts, draw: bool) -> None:
         volumes = [read_volume(path) for _, path in case.images]
         first = volumes[0].at(0) if isinstance(volumes[0], TimeSeries) else volumes[0]
         paths = [case.label] if case.label is not None else list(case.annotators)
-        labels = [label_array(path, first.geometry, case.id) for path in paths]
+        drawn = [(read_volume(path), path) for path in paths]
+        labels = [
+            checked_label(one, path, first.geometry, case.id)
+            for one, path in drawn
+            if not (isinstance(one, TimeSeries) and one.geometry.is_close(first.geometry, 0.05))
+        ]
     except HounsfieldError as error:
         code = "geometry" if "grid" in error.fact else "unreadable"
         facts.found.append(DatasetIssue(code, "refuse", f"{error.fact}; {error.remedy}", (case.id,)))

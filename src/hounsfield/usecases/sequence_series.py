@@ -23,8 +23,10 @@ def dynamic_series(contents: Contents) -> tuple[Series, ...]:
         for issue in one.issues:
             if issue.code == _APART:
                 raise NothingToRead(issue.message, issue.remedy or "give the whole sequence", contents.source)
+    refused = [issue.message for one in contents.series for issue in one.issues if issue.severity == "refuse"]
+    why = f"; {len(refused)} cannot be read, the first because {refused[0]}" if refused else ""
     raise NothingToRead(
-        f"there is no sequence over time among {len(contents.series)} series",
+        f"there is no sequence over time among {len(contents.series)} series{why}",
         "give at least three time points of one protocol, with their times (AcquisitionTime or ContentTime)",
         contents.source,
     )
