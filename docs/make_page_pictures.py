@@ -51,6 +51,8 @@ def main() -> None:
             fill(node, browser, folder)
             for theme in ("dark", "light"):
                 pictures(node, browser, theme)
+            for theme in ("dark", "light"):
+                large_pictures(node, browser, theme)
         finally:
             browser.close()
             node.stop()
@@ -97,6 +99,13 @@ def pictures(node: Served, browser: Browser, theme: str) -> None:
         page.get_by_role("button", name="Correct").click()
         page.locator(".pen").wait_for()
         keep(page, "correct", theme)
+
+
+def large_pictures(node: Served, browser: Browser, theme: str) -> None:
+    """Studies that take a browser without a graphics card long to draw."""
+    with window(browser, theme=theme) as page:
+        page.set_default_timeout(_WAIT_MS)
+        node.enter(page, "ada")
         for patient, name in zip(MORE, ("study-ct", "study-x-ray"), strict=True):
             if (DATA / MORE[patient]).is_file():
                 study(node, page, patient)
