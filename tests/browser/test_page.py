@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -262,7 +263,8 @@ def test_hostile_names_are_only_text(browser: Browser, study: Served, brain: Pat
             one.save_as(path)
         files.append(path)
     node = open_node(study.root)
-    assert fill(node, files) == len(HOSTILE)
+    with ThreadPoolExecutor(1) as beside:  # Playwright's event loop runs on this thread
+        assert beside.submit(fill, node, files).result() == len(HOSTILE)
     node.close()
     with window(browser) as page:
         study.enter(page, "vera")
