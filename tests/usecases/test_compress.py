@@ -21,7 +21,7 @@ from hounsfield.planning.machine import Machine
 from hounsfield.usecases import compress as room
 from hounsfield.usecases.compress import CompressRequest, compress, next_minor
 from hounsfield.usecases.job import Choices
-from hounsfield.usecases.sessions import Sessions, proven_precision
+from hounsfield.usecases.sessions import proven_precision
 
 WITH_INT8 = Machine("tests", 1, 2**33, 2**33, frozenset({"avx512_vnni"}))
 WITHOUT = Machine("tests", 1, 2**33, 2**33, frozenset({"avx2"}))
@@ -106,10 +106,12 @@ def test_openvino_says_int8_where_int8_runs(request_of: CompressRequest, quantis
     assert session.precision == "int8"
     assert result.judged.record.candidate.ran_precision == "int8"
     session.close()
-    if quantiser == "nncf":
-        floats = Choices("int8", "onnxruntime", threads=1, allow_unproven=True)
-        with pytest.raises(EngineUnavailable, match="onnxruntime would compute this int8 graph in fp32"):
-            Sessions().open(result.package, floats)
+
+
+def test_an_int8_graph_that_the_engine_would_run_in_floats_is_refused(request_of: CompressRequest) -> None:
+    with pytest.raises(EngineUnavailable, match="onnxruntime would compute this int8 graph in fp32"):
+        compress(replace(request_of, exclude=("copy", "decide"), plain=True))
+    assert not request_of.output.exists()
 
 
 @pytest.mark.parametrize("to", ["bf16", "fp16"])
