@@ -46,7 +46,8 @@ def filled(template: str, evidence: Mapping[str, Evidence], precision: str = "fp
     def value(found: re.Match[str]) -> str:
         which, name, stratum = found.groups()
         if which in ("training", "facts"):
-            return str(evidence[precision].details[which][name])
+            fact = evidence[precision].details[which][name]
+            return f"{fact:.4g}" if isinstance(fact, float) else str(fact)
         scores = evidence[which or precision].scores
         (one,) = [s for s in scores if s.metric == name and s.stratum == (stratum or "all") and s.segment in (None, 1)]
         unit = "" if one.unit == "1" else f" {one.unit}"
