@@ -106,9 +106,11 @@ class Acceptor:
             await self._connection(reader, writer)
         except (OSError, TimeoutError, asyncio.IncompleteReadError, BadPdu):
             return  # whatever was known is in the record already
+        except asyncio.CancelledError:
+            return  # only close() cancels; what asyncio would say of it helps nobody
         finally:
             writer.close()
-            with suppress(OSError, TimeoutError):
+            with suppress(OSError, TimeoutError, asyncio.CancelledError):
                 async with asyncio.timeout(self.limits.silent_s):
                     await writer.wait_closed()
             if task is not None:
