@@ -38,7 +38,7 @@ def plain_unet(
 
     axes = checked_axes(mirror)
 
-    class Mirrored(DynUNet):  # type: ignore[misc]
+    class Mirrored(DynUNet):
         """The same weights under the same names."""
 
         def forward(self, image: Tensor) -> Tensor:
