@@ -44,7 +44,10 @@ class FromFirst:
         """The neighbours of each new voxel on the source's grid."""
         shape, scales = self.geometry(source).shape, self._scales(source)
         there = nearest_at if nearest else linear_at
-        found = [there(np.arange(n) * s, old) for n, s, old in zip(shape, scales, source.shape, strict=True)]
+        found = [
+            there(np.arange(n, dtype=np.float64) * np.float64(s), old)
+            for n, s, old in zip(shape, scales, source.shape, strict=True)
+        ]
         return found[0], found[1], found[2]
 
     def invert(self, array: NDArray[Any], source: Geometry) -> NDArray[Any]:
@@ -59,7 +62,7 @@ class FromFirst:
         shape: Shape = self.geometry(source).shape
         found = []
         for old, new, scale in zip(source.shape, shape, self._scales(source), strict=True):
-            at = np.arange(old) / scale
+            at = np.arange(old, dtype=np.float64) / np.float64(scale)
             found.append(None if scale == 1 else (nearest_at if nearest else linear_at)(at, new))
         return found[0], found[1], found[2]
 
