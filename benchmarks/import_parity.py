@@ -103,7 +103,7 @@ def agreement(mine: Path, theirs: Path, names: list[str]) -> dict:
             both = overlap.setdefault(label, [0, 0])
             both[0] += 2 * int(((a == label) & (b == label)).sum())
             both[1] += int((a == label).sum() + (b == label).sum())
-    dice = {str(label): both[0] / both[1] for label, both in sorted(overlap.items())}
+    dice = {str(label): both[0] / both[1] for label, both in sorted(overlap.items()) if both[1]}
     return {
         "voxels": total,
         "different": total - equal,
