@@ -214,13 +214,16 @@ function segmentList(answer) {
 
 const UNITS = { "mm": "mm", "ml": "ml", "mm3": "mm³", "cm3": "cm³", "1": "", "[hnsf'U]": "HU", "{Hounsfield}": "HU", "%": "%" };
 
+const SIZES = new Set(["mm", "ml", "mm3", "cm3"]); // what a line shows; the rest is named where the pointer rests
+
 function findingList(answer) {
   const names = new Map(answer.segments.map((one) => [one.number, one.label]));
   const list = make("ul", { class: "findings" });
   for (const one of answer.findings) {
+    if (!one.centre_lps_mm && answer.class_scores.length) continue; // the table of scores says it
     const label = names.get(one.segment_number) ?? one.concept?.meaning ?? "Finding";
     const part = one.component ? ` ${one.component}` : "";
-    const values = one.measurements.slice(0, 2).map((m) => `${Number(m.value.toPrecision(3))} ${UNITS[m.unit] ?? m.unit}`.trim());
+    const values = one.measurements.filter((m) => SIZES.has(m.unit)).slice(0, 2).map((m) => `${Number(m.value.toPrecision(3))} ${UNITS[m.unit] ?? m.unit}`.trim());
     if (one.score != null) values.unshift(`score ${one.score.toFixed(2)}`);
     const at = one.centre_lps_mm;
     const button = make("button", { type: "button", disabled: !at, title: one.measurements.map((m) => `${m.concept.meaning}: ${Number(m.value.toPrecision(4))} ${UNITS[m.unit] ?? m.unit}`).join("\n"), onclick: () => go(jump.list.findIndex((entry) => entry.button === button)) },
