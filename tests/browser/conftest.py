@@ -18,7 +18,7 @@ READ_MS = 240_000
 expect.set_options(timeout=60_000)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it lives, an event loop runs in this thread, which other tests cannot bear
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         made = launch(playwright)
@@ -55,7 +55,7 @@ def brain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def study(browser: Browser, people: Served, brain: Path) -> Served:
     """The node after a person added the brain on the page and saw it being read, over a restart of the node."""
     with window(browser, allowed=("ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED", "ERR_CONNECTION_RESET")) as page:

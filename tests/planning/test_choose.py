@@ -25,7 +25,7 @@ def test_without_limits_the_fastest_proven_plan_is_taken() -> None:
     assert isinstance(plan, Plan)
     assert (plan.engine, plan.precision, plan.accumulator, plan.mapped) == ("openvino", "bf16", "float32", False)
     assert plan.calibrated
-    assert "evidence" in plan.reasons["precision"]
+    assert "the package proves it" in plan.reasons["precision"]
 
 
 def test_a_precision_without_evidence_needs_permission() -> None:

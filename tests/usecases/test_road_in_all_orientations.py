@@ -81,7 +81,18 @@ def check_road(geometry: Geometry, package: ModelPackage, sessions: Sessions, fo
     segments = tuple(segment_of(spec) for spec in package.manifest.output.segments)
     from hounsfield.findings.measuring import measure_segments
 
-    facts = ResultFacts("t", "1.0.0", "t", "0" * 64, "fp32", "openvino", "0", "2.25.99", NOON, NOON)
+    facts = ResultFacts(
+        package_id="t",
+        package_version="1.0.0",
+        package_title="t",
+        package_digest="0" * 64,
+        precision="fp32",
+        engine="openvino",
+        software_version="0",
+        run_uid="2.25.99",
+        started=NOON,
+        finished=NOON,
+    )
     findings = measure_segments(labelled.labels, scan, segments, seed="2.25.99")
     result = Result(scan, labelled.labels, findings, facts, ResultUids.for_run("2.25.99"))
     write_seg(result, folder / "seg.dcm")
