@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 import torch
 from answering import answers, do_import, onnx_answer
-from nnunet_cases import labels_of
 from torch import Tensor
 from torch.nn import functional
 
 from hounsfield.usecases.job import Choices
 from hounsfield.usecases.run import RunRequest, run_model
-from hounsfield.volume import Geometry, Volume
 
 pytestmark = [pytest.mark.torch, pytest.mark.shared_data]
 CHANNELS = [{"name": colour, "modality": "OP", "quantity": "arbitrary"} for colour in ("red", "green", "blue")]
@@ -57,18 +55,11 @@ def test_the_graph_answers_as_the_checkpoint_written_out(shared_data: Path, tmp_
     assert result.package is not None
     assert result.package.manifest.output.threshold == 0.4196
     state = torch.load(source / "model_checkpoint.pth", map_location="cpu", weights_only=True)["model_state_dict"]
-    colours = torch.randint(0, 256, (3, 512, 512), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
-    image = colours[None].float() / 255
+    image = torch.rand((1, 3, 512, 512), generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         expected = unet(state, "unet2", torch.cat((image, unet(state, "unet1", image)), 1)).numpy()
     found = onnx_answer(result.package.graph_path("fp32"), image.numpy()[:, :, None])[:, :, 0]
     assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
-    grid = Geometry((1, 512, 512), np.diag([1.0, 1.0, 1.0, 1.0])[:, [2, 1, 0, 3]])
-    channels = [Volume(colour[None], grid) for colour in colours.numpy()]
-    labels = labels_of(result.package, channels)[0]
-    vessel = 1 / (1 + np.exp(-expected[0, 0])) > 0.4196
-    assert (labels == vessel).mean() > 0.9999
-    assert 0.01 < vessel.mean() < 0.99
     assert "Colour images are not read" in result.package.card()
     scan = shared_data / "mr-hippocampus-msd/images/hippocampus_001.nii.gz"
     choices = Choices(allow_unproven=True)
