@@ -32,6 +32,7 @@ def evaluate(
     worst: Annotated[int, typer.Option(min=0, help="How many of the worst cases to draw.")] = 12,
     repair: Annotated[bool, typer.Option("--repair", help="Resample tilted or uneven slices.")] = False,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 means all.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu, or a GPU: cuda, cuda:1 (needs PyTorch for CUDA).")] = "",
     seed: Annotated[int, typer.Option(help="Seed of the intervals.")] = 0,
     fill: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Also build the package with this evidence, next version.")
@@ -52,7 +53,7 @@ def evaluate(
     from hounsfield.usecases.evaluate import evaluate as measure
     from hounsfield.usecases.job import Choices
 
-    choices = Choices(precision=precision, engine=engine, repair=repair, threads=threads)
+    choices = Choices(precision=precision, engine=engine, repair=repair, threads=threads, device=device)
     request = EvaluateRequest(
         model=package,
         dataset=dataset,

@@ -12,7 +12,7 @@ def plan(
     model: Annotated[str, typer.Argument(help="An installed model or a package folder.")],
     scan: Annotated[Path, typer.Argument(metavar="INPUT", help="Folder, file, zip or tar with one or many scans.")],
     memory: Annotated[str, typer.Option(help="Memory that the run may take, such as 2GiB.")] = "",
-    gpu_memory: Annotated[str, typer.Option(help="Memory on the accelerator, such as 8GiB.")] = "",
+    gpu_memory: Annotated[str, typer.Option(help="Memory of the GPU that the run may take, such as 8GiB.")] = "",
     time: Annotated[str, typer.Option(help="Time that the run may take, such as 60s.")] = "",
     series: Annotated[str, typer.Option(help="Only this series: its key or UID.")] = "",
     at: Annotated[
@@ -20,6 +20,7 @@ def plan(
     ] = None,
     precision: Annotated[str, typer.Option(help="fp32, bf16, fp16 or int8.")] = "fp32",
     engine: Annotated[str, typer.Option(help="openvino, onnxruntime or torch; the best one by default.")] = "",
+    device: Annotated[str, typer.Option(help="cpu, or a GPU: cuda, cuda:1 (needs PyTorch for CUDA).")] = "",
     whole: Annotated[
         bool, typer.Option("--whole", help="Plan the equivalent of one pass over the whole volume.")
     ] = False,
@@ -49,6 +50,7 @@ def plan(
         at=typed_points(at or ()),
         allow_unproven=allow_unproven,
         mode="whole" if whole else "window",
+        device=device,
     )
     with ProgressBars(as_json) as bars:
         plans = plan_run(PlanRequest(model, scan, budget, series or None, choices), bars)

@@ -32,6 +32,7 @@ def run(
     ] = None,
     precision: Annotated[str, typer.Option(help="fp32, bf16, fp16 or int8; never changed silently.")] = "fp32",
     engine: Annotated[str, typer.Option(help="openvino, onnxruntime or torch; the best one by default.")] = "",
+    device: Annotated[str, typer.Option(help="cpu, or a GPU: cuda, cuda:1 (needs PyTorch for CUDA).")] = "",
     seg: Annotated[str, typer.Option(help="DICOM SEG to write: binary, or both (a label map too).")] = "binary",
     repair: Annotated[bool, typer.Option("--repair", help="Resample tilted or uneven slices.")] = False,
     allow_unproven: Annotated[
@@ -41,6 +42,7 @@ def run(
         bool, typer.Option("--explain", help="Draw where a classifier looked (Grad-CAM); needs the extra 'train'.")
     ] = False,
     memory: Annotated[str, typer.Option(help="Memory that each scan may take, such as 2GiB; it is kept.")] = "",
+    gpu_memory: Annotated[str, typer.Option(help="Memory of the GPU that the run may take, such as 8GiB.")] = "",
     plan: Annotated[
         Path | None, typer.Option(metavar="PLAN.toml", help="Carry out this plan, from 'hounsfield plan --save'.")
     ] = None,
@@ -71,8 +73,9 @@ def run(
         threads=threads,
         mode="whole" if whole else "window",
         explain=explain,
+        device=device,
     )
-    budget = Budget.parse(memory or None)
+    budget = Budget.parse(memory or None, gpu_memory or None)
     saved = None if plan is None else _saved_plan(plan)
     request = RunRequest(model, scan, output, series or None, choices, budget, saved, resume, record)
     with ProgressBars(quiet or as_json) as bars:

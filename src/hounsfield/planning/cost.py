@@ -134,10 +134,12 @@ def window_cost(need: Need, candidate: Candidate, footprint: Footprint) -> Cost:
     head = math.prod(need.padded_grid(candidate.window)) * (width + need.classes) * 4 / _BLEND_BYTES_PER_SECOND
     seconds = engine.load_seconds + windows * engine.seconds_per_window + blending + head + _around(need)
     engine_parts = {"process": engine.process_bytes, "weights": engine.loaded_bytes}
-    running = {**engine_parts, "workspace": engine.workspace_bytes, **stream}
+    on_device = candidate.offer.device != "cpu" and candidate.offer.engine == "torch"  # its sums lie there too
+    device_bytes = engine.device_bytes + (sum(stream.values()) if on_device else 0)
+    running = {**engine_parts, "workspace": engine.workspace_bytes, **({} if on_device else stream)}
     return Cost(
         phases=_phases(need, candidate.mapped, engine, running, footprint),
-        device_bytes=engine.device_bytes,
+        device_bytes=math.ceil(device_bytes * (1 + _MARGIN)),
         spill_bytes=_mapped_bytes(need) if candidate.mapped else 0,
         seconds=seconds,
         calibrated=engine.calibrated,

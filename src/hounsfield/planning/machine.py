@@ -63,6 +63,14 @@ class Machine:
         """What a calibration made here depends on besides threads: the CPU and its bf16 unit."""
         return f"{self.cpu_model}{' AMX' if self.fast_bf16 else ''}"
 
+    def key_of(self, device: str) -> str:
+        """``key``, and on a GPU its name as well."""
+        number = int(device.partition(":")[2] or 0)
+        names = [one.name for one in self.accelerators]
+        if device == "cpu":
+            return self.key
+        return f"{self.key} {names[number] if number < len(names) else 'unknown GPU'}"
+
 
 def read_machine(root: Path = Path("/"), accelerators: bool = True) -> Machine:
     """Read the facts of this machine from ``/proc`` and the control groups.

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hounsfield.inference import accelerator
 from hounsfield.inference.clean_up import clean_up
 from hounsfield.packages import ModelPackage
 from hounsfield.planning import Plan
@@ -35,6 +36,8 @@ def infer_stage(
     plan: Plan | None = None,
 ) -> Labelled:
     """Prepare, run the network as planned, restore, clean up."""
+    device = choices.checked_device()
+    accelerator.forget_peak(device)
     before, began = time.process_time(), time.perf_counter()
     if package.manifest.input.record:
         from hounsfield.usecases.fusing import fuse
@@ -69,6 +72,8 @@ def infer_stage(
         "voxels_per_second": round(voxels / max(network.figures["infer_seconds"], 1e-9)),
         "cpu_utilisation": round(min(1.0, busy / elapsed / len(os.sched_getaffinity(0))), 4),
     }
+    if device != "cpu":
+        figures["device_peak_mib"] = round(accelerator.peak_bytes(device) / 2**20, 1)
     return replace(network, figures=figures, plan=_what_ran(package, network.plan, plan))
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from hounsfield.errors import HounsfieldError
+from hounsfield.errors import HounsfieldError, SettingsError
 from hounsfield.planning import Plan
 from hounsfield.volume import Place
 
@@ -37,6 +37,8 @@ class Choices:
         Accept a precision without evidence or without a passed gate; the result says so.
     threads
         CPU threads, 0 for all.
+    device
+        ``cpu`` (or empty), or a GPU: ``cuda``, ``cuda:N``. Never chosen silently.
     mode
         ``"window"`` slides the package's window; ``"whole"`` runs the exact equivalent of one pass
         over the whole volume.
@@ -59,6 +61,24 @@ class Choices:
     record: tuple[tuple[str, Any], ...] = ()
     explain: bool = False
     captures: bool = False
+    device: str = ""
+
+    def checked_device(self) -> str:
+        """The device, written out.
+
+        Raises
+        ------
+        SettingsError
+            If there is no device of this kind, or the engine or the mode knows only the processor.
+        """
+        from hounsfield.inference.accelerator import checked_device
+
+        device = checked_device(self.device)
+        if device != "cpu" and self.engine == "openvino":
+            raise SettingsError("openvino runs on the processor", "leave --engine out, or choose torch")
+        if device != "cpu" and self.mode == "whole":
+            raise SettingsError("the whole-volume mode runs on the processor", "leave --device or --whole out")
+        return device
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Choices:
@@ -83,8 +103,8 @@ class Job:
         Folder of the results below ``output``; also finds the series among those in the files.
     plan
         How to carry it out.
-    budget_bytes
-        Host memory that the worker must stay within, ``None`` for no limit.
+    budget_bytes, device_budget_bytes
+        Memory of the host and of the GPU that the worker must stay within, ``None`` for no limit.
     warnings
         What is already known to be wrong, for the result.
     keep_network
@@ -102,6 +122,7 @@ class Job:
     budget_bytes: int | None = None
     warnings: tuple[str, ...] = ()
     keep_network: bool = False
+    device_budget_bytes: int | None = None
 
     def to_json(self) -> str:
         """One line of JSON."""
@@ -118,6 +139,7 @@ class Job:
                 "budget_bytes": self.budget_bytes,
                 "warnings": list(self.warnings),
                 "keep_network": self.keep_network,
+                "device_budget_bytes": self.device_budget_bytes,
             }
         )
 
@@ -137,6 +159,7 @@ class Job:
             budget_bytes=data["budget_bytes"],
             warnings=tuple(data["warnings"]),
             keep_network=data["keep_network"],
+            device_budget_bytes=data["device_budget_bytes"],
         )
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from hounsfield.errors import DoesNotFit, GeometryRefused, HounsfieldError, SettingsError
+from hounsfield.inference.accelerator import why_unseen
 from hounsfield.packages import ModelPackage, Precision, open_package
 from hounsfield.packages.manifest import OutputSpec
 from hounsfield.planning import Budget, CalibrationKey, Machine, Need, NoPlan, Offer, Plan, choose, read_machine
@@ -21,6 +22,8 @@ from hounsfield.usecases.sessions import proven_precision
 from hounsfield.usecases.small_networks import reads_named_inputs
 from hounsfield.usecases.spots import demand_points, largest_region
 from hounsfield.volume import Geometry
+
+_NO_DEVICE = "leave --device out"
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,9 @@ class Planner:
         self._settings = settings or load_settings()
         self._machine = machine or read_machine()
         self._precision = proven_precision(package, choices)
+        self._device = choices.checked_device()
+        if self._device != "cpu" and package.manifest.steps:
+            raise SettingsError(f"{package.reference} is a package of steps, which run on the processor", _NO_DEVICE)
         if self._precision == "int8" and not self._machine.fast_int8:
             on_event(
                 Note("this processor has no int8 instructions: int8 is emulated, slow, and not what was judged", "warn")
@@ -187,7 +193,8 @@ class Planner:
             skipping=spec.window.skip_below is not None,
             weighted=not per_image and _weighted(manifest.output),
             precision=self._precision,
-            engine=self._choices.engine or self._settings.engine or None,
+            engine=self._wanted_engine() or None,
+            device=self._device,
             mode=self._choices.mode,
             allow_unproven=self._choices.allow_unproven,
         )
@@ -205,19 +212,32 @@ class Planner:
         shape = package.manifest.ends_of(package.graph(precision))[1]
         cost = read_cost(package.graph_path(precision), shape)
         proven = not package.why_unproven(precision)
-        wanted = self._choices.engine or self._settings.engine
+        wanted, on_host = self._wanted_engine(), self._device == "cpu"
+        known = {"bf16": self._machine.fast_bf16, "int8": self._machine.fast_int8}
+        fast = known.get(precision, precision == "fp32") if on_host else True
         for name, answer in registry().survey().items():
-            if name == "torch" and wanted != "torch":
+            if name == "torch" and wanted != "torch" and on_host:
                 continue
-            reason = None if answer else answer.reason or "it is not installed"
+            reason = (answer.reason or "it is not installed") if not answer else self._why_not(name)
             found = {} if reason or (wanted and name != wanted) else self._calibrations(name, cost)
-            fast = {"bf16": self._machine.fast_bf16, "int8": self._machine.fast_int8}.get(
-                precision, precision == "fp32"
-            )
-            yield Offer(name, precision, cost, "cpu", proven, (1,), found, fast, reason)
+            yield Offer(name, precision, cost, self._device, proven, (1,), found, fast, reason or None)
+
+    def _wanted_engine(self) -> str:
+        """The engine that was asked for; what the settings prefer holds for the processor only."""
+        return self._choices.engine or (self._settings.engine if self._device == "cpu" else "")
+
+    def _why_not(self, engine: str) -> str:
+        """Why an engine that is installed does not run this package on the device; empty where it does."""
+        if engine == "torch" and self._package.weights_path is None:
+            return "the package has no reference weights"
+        if self._device == "cpu":
+            return ""
+        if engine == "openvino" or engine != self._wanted_engine() and engine != "torch":
+            return f"it is not used on {self._device} unless it is asked for"
+        return "" if engine != "torch" else why_unseen(self._device)
 
     def _calibrations(self, engine: str, cost: Any) -> dict[int, Any]:
-        from hounsfield.inference.calibrate import Measurable, calibrated
+        from hounsfield.usecases.calibrate import Measurable, calibrated
 
         package, spec = self._package, self._package.manifest.input
         threads = self._choices.threads or self._settings.threads or self._machine.cores
@@ -225,13 +245,15 @@ class Planner:
             package_digest=package.digest,
             engine=engine,
             precision=self._precision,
-            device="cpu",
-            cpu=self._machine.key,
+            device=self._device,
+            cpu=self._machine.key_of(self._device),
             threads=threads,
             window=spec.window.shape,
         )
         path = package.graph_path(self._precision)
         what = Measurable(path, len(spec.channels), quantised=self._precision == "int8")
+        if engine == "torch":
+            what = replace(what, weights=package.weights_path, architecture=package.manifest.architecture)
         folder = self._settings.home / "calibration"
         try:
             record = calibrated(what, key, cost, folder, measure=False)

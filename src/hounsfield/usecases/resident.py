@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 
 
@@ -11,10 +10,13 @@ def peak_bytes() -> int:
     return _status(Path("/proc/self/status"), "VmHWM")
 
 
-def forget_peak() -> None:
-    """Let the peak start again from now, where the kernel allows it."""
-    with contextlib.suppress(OSError):
+def forget_peak() -> bool:
+    """Let the peak start again from now (proc(5), clear_refs 5); False where the kernel does not allow it."""
+    try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return False
+    return True
 
 
 def tree_bytes(pid: int) -> int:

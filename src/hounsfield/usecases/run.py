@@ -210,7 +210,9 @@ def _as_planned(request: RunRequest, package: ModelPackage) -> RunRequest:
         raise SettingsError(fact, "plan again with this package; its windows are part of what was proven")
     if choices.precision not in (Choices().precision, plan.precision):
         raise SettingsError(f"the plan is for {plan.precision}, not {choices.precision}", "leave --precision out")
-    made = replace(choices, precision=plan.precision, engine=plan.engine, threads=plan.threads)
+    if choices.device and choices.checked_device() != plan.device:
+        raise SettingsError(f"the plan is for {plan.device}, not {choices.device}", "leave --device out")
+    made = replace(choices, precision=plan.precision, engine=plan.engine, threads=plan.threads, device=plan.device)
     made = replace(made, mode="whole" if plan.mode == "whole" else "window")
     return replace(request, choices=made)
 
@@ -229,10 +231,11 @@ def _work(
         jobs = [replace(job, budget_bytes=request.budget.host_bytes // workers) for job in jobs]
     elif len(jobs) > workers:
         jobs = [replace(job, keep_network=True) for job in jobs]
+    if request.budget.device_bytes is not None:
+        jobs = [replace(job, device_budget_bytes=request.budget.device_bytes // workers) for job in jobs]
 
     def replan(job: Job, share: float) -> Plan:
-        room = int((job.budget_bytes or 0) * share)
-        return planner.replan(job.name, replace(request.budget, host_bytes=max(1, room)))
+        return planner.replan(job.name, _smaller(request.budget, job, share))
 
     on_event(Progress("series", len(results), total))
     for result in Supervisor(on_event, workers, replan).run(jobs):
@@ -240,9 +243,17 @@ def _work(
         on_event(Progress("series", len(results), total))
 
 
+def _smaller(budget: Budget, job: Job, share: float) -> Budget:
+    """The budget of the next try: on a GPU its memory was too small, else the host's."""
+    if job.plan is None or job.plan.device == "cpu":
+        return replace(budget, host_bytes=max(1, int((job.budget_bytes or 0) * share)))
+    room = job.device_budget_bytes or job.plan.device_peak_bytes
+    return replace(budget, device_bytes=max(1, int(room * share)))
+
+
 def _workers(jobs: list[Job], budget: Budget) -> int:
     """Two where both fit: one reads and writes while the other's network runs."""
-    if len(jobs) < 2:
+    if len(jobs) < 2 or any(job.plan is not None and job.plan.device != "cpu" for job in jobs):
         return 1
     peak = max(job.plan.host_peak_bytes if job.plan else 2**31 for job in jobs)
     room = budget.host_bytes if budget.host_bytes is not None else read_machine(accelerators=False).available_bytes // 2

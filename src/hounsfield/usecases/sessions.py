@@ -67,12 +67,15 @@ class _How:
     @classmethod
     def of(cls, choices: Choices, plan: Plan | None) -> _How:
         if plan is None:
-            return cls(choices.engine or "openvino", choices.precision, "cpu", choices.threads, 1, "auto")
+            device = choices.checked_device()
+            engine = choices.engine or ("openvino" if device == "cpu" else "torch")
+            return cls(engine, choices.precision, device, choices.threads, 1, "auto")
         return cls(plan.engine, plan.precision, plan.device, plan.threads, plan.batch, plan.accumulate)
 
 
 def _open(package: ModelPackage, choices: Choices, how: _How) -> Opened:
     from hounsfield.inference import LoadSettings, OnnxGraph, engine, load_network
+    from hounsfield.usecases.reference_network import reference_network
 
     precision = proven_precision(package, choices)
     manifest = package.manifest
@@ -85,7 +88,7 @@ def _open(package: ModelPackage, choices: Choices, how: _How) -> Opened:
         device=how.device,
     )
     if how.engine == "torch":
-        network: Any = _torch_network(package)
+        network: Any = reference_network(package)
     else:
         network = OnnxGraph(package.graph_path(precision), quantised=precision == "int8")
     # Probabilities are made of all classes together, so the head stays in the network.
@@ -106,27 +109,6 @@ def _demand_integers(session: Any, precision: Precision, engine: str) -> None:
             f"{engine} would compute this int8 graph in {ran}",
             "choose another engine, or compress with the quantiser for this one",
         )
-
-
-def _torch_network(package: ModelPackage) -> Any:
-    """The package's reference weights in its named architecture."""
-    from hounsfield.errors import EngineUnavailable
-    from hounsfield.inference import TorchNetwork
-
-    weights, description = package.weights_path, package.manifest.architecture
-    if weights is None or description is None:
-        raise EngineUnavailable(f"{package.reference} has no reference weights for torch", "use another engine")
-
-    def made() -> Any:
-        from safetensors.torch import load_file
-
-        from hounsfield.architectures import build, load_weights
-
-        network = build(description)
-        load_weights(network, load_file(weights))
-        return network.eval()
-
-    return TorchNetwork(made)
 
 
 def proven_precision(package: ModelPackage, choices: Choices) -> Precision:

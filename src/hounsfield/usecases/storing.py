@@ -170,6 +170,8 @@ def _facts(
     figures["peak_resident_mib"] = round(peak_bytes() / 2**20, 1)
     if "host_peak_bytes" in labelled.plan:
         figures["predicted_peak_mib"] = round(labelled.plan["host_peak_bytes"] / 2**20, 1)
+        if labelled.plan["device_peak_bytes"]:
+            figures["predicted_device_peak_mib"] = round(labelled.plan["device_peak_bytes"] / 2**20, 1)
     return ResultFacts(
         package_id=manifest.id,
         package_version=manifest.version,

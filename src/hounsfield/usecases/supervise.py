@@ -208,8 +208,7 @@ class Supervisor:
             yield from self._again(job, tries, peak)
 
     def _again(self, job: Job, tries: int, peak_bytes: int) -> Iterator[SeriesResult]:
-        reached = f"the run reached {format_bytes(peak_bytes)}"
-        limit = "all there is" if job.budget_bytes is None else f"its budget of {format_bytes(job.budget_bytes)}"
+        reached, limit = _reached(job, peak_bytes)
         try:
             if self.replan is None or tries + 1 >= _TRIES:
                 raise DoesNotFit(f"{reached}, too near {limit}, after {tries + 1} plans", "give it more memory")
@@ -237,6 +236,16 @@ class Supervisor:
         except subprocess.TimeoutExpired:
             _kill(watched.process)
             return watched.process.wait()
+
+
+def _reached(job: Job, peak_bytes: int) -> tuple[str, str]:
+    """How much a run took, and of what: of the GPU the plan's figure is all that is known once it was full."""
+    if job.plan is not None and job.plan.device != "cpu" and job.budget_bytes is None:
+        budget, took = job.device_budget_bytes, f"the run, planned for {format_bytes(job.plan.device_peak_bytes)}"
+        return f"{took} on the GPU, came", "all it has" if budget is None else f"its budget of {format_bytes(budget)}"
+    budget = job.budget_bytes
+    limit = "all there is" if budget is None else f"its budget of {format_bytes(budget)}"
+    return f"the run reached {format_bytes(peak_bytes)}", limit
 
 
 def _too_near(resident: int, growth: int, budget: int) -> bool:

@@ -23,6 +23,7 @@ from typing import Any, Final
 from hounsfield.errors import HounsfieldError, InternalError, NotReadable, OutputError
 from hounsfield.packages import ModelPackage, open_package
 from hounsfield.reading import Series, scan_files
+from hounsfield.inference import accelerator
 from hounsfield.usecases.events import Event, Note, Progress
 from hounsfield.usecases.inferring import infer_stage
 from hounsfield.usecases.job import Job, SeriesResult
@@ -83,6 +84,9 @@ class Worker:
             _load_libraries()
             allow_growth(job.budget_bytes)
         try:
+            device = job.choices.checked_device()
+            if job.device_budget_bytes is not None and device != "cpu":
+                accelerator.limit_memory(device, job.device_budget_bytes)
             self._channel.say("result", result=self._read(job).as_dict())
         except Exception as error:
             if _out_of_memory(error):

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.inference.graphs import small_unet_like
 
 from hounsfield.errors import EngineError
-from hounsfield.inference.calibrate import Measurable, calibrate, calibrated
 from hounsfield.inference.frontier import Frontier, Kept
 from hounsfield.inference.host import HostArrays
 from hounsfield.inference.sliding_window import walk_order
@@ -19,8 +19,7 @@ from hounsfield.packages.manifest import WindowSpec
 from hounsfield.planning import CalibrationKey, GraphCost, Need, Offer, read_cost
 from hounsfield.planning.calibration import plausible, save
 from hounsfield.planning.cost import Candidate, stream_bytes
-
-from .graphs import small_unet_like
+from hounsfield.usecases.calibrate import Measurable, calibrate, calibrated
 
 WINDOW = (32, 48, 48)
 KEY = CalibrationKey("0" * 64, "openvino", "fp32", "cpu", "this CPU", 1, WINDOW)

@@ -1,6 +1,6 @@
 """Measure what a graph takes in an engine: in a process of its own, so that its peak is its own.
 
-    python -m hounsfield.inference.calibrate '{"graph": ..., "engine": ...}'
+    python -m hounsfield.usecases.calibrate '{"graph": ..., "engine": ...}'
 
 prints one line of JSON. ``calibrate`` starts that process, and ``calibrated`` keeps its answer.
 """
@@ -8,10 +8,12 @@ prints one line of JSON. ``calibrate`` starts that process, and ``calibrated`` k
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +22,13 @@ from typing import Any
 import numpy as np
 
 from hounsfield.errors import EngineError, HounsfieldError, OutputError
-from hounsfield.inference.engine import LoadSettings, OnnxGraph, engine
+from hounsfield.inference import accelerator
+from hounsfield.inference.engine import LoadSettings, Network, OnnxGraph, engine
 from hounsfield.inference.loading import load_network
 from hounsfield.planning.calibration import Calibration, CalibrationKey, load, plausible, save
 from hounsfield.planning.graph import GraphCost
+from hounsfield.usecases.reference_network import network_of
+from hounsfield.usecases.resident import forget_peak, peak_bytes, tree_bytes
 
 _TIMED = 3
 _LONGEST_SECONDS = 600.0
@@ -43,12 +48,16 @@ class Measurable:
         Whether it is an int8 graph.
     requests
         Windows under way at once, as the run will have.
+    weights, architecture
+        Reference weights and the description of their network, which PyTorch runs instead of the graph.
     """
 
     graph: Path
     channels: int = 1
     quantised: bool = False
     requests: int = 2
+    weights: Path | None = None
+    architecture: Mapping[str, Any] | None = None
 
 
 def calibrated(
@@ -95,6 +104,8 @@ def calibrate(what: Measurable, key: CalibrationKey, seconds: float = _LONGEST_S
         "channels": what.channels,
         "quantised": what.quantised,
         "requests": what.requests,
+        "weights": None if what.weights is None else str(what.weights),
+        "architecture": None if what.architecture is None else dict(what.architecture),
         "engine": key.engine,
         "precision": key.precision,
         "device": key.device,
@@ -103,7 +114,7 @@ def calibrate(what: Measurable, key: CalibrationKey, seconds: float = _LONGEST_S
         "batch": key.batch,
         "accumulate": key.accumulate,
     }
-    command = [sys.executable, "-m", "hounsfield.inference.calibrate", json.dumps(task)]
+    command = [sys.executable, "-m", "hounsfield.usecases.calibrate", json.dumps(task)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)  # noqa: S603
     except subprocess.TimeoutExpired as error:
@@ -144,54 +155,35 @@ def _measure(task: dict[str, Any]) -> dict[str, float | int]:
         requests=task["requests"],
     )
     batch = np.random.default_rng(0).normal(size=settings.input_shape).astype(np.float32)
-    process, free = _resident("VmRSS"), _device_free(task["device"])
+    process = tree_bytes(os.getpid())
     began = time.perf_counter()
-    network = OnnxGraph(Path(task["graph"]), task["quantised"])
-    session = load_network(found, network, settings, task["accumulate"]).session
+    session = load_network(found, _network(task), settings, task["accumulate"]).session
     load_seconds = time.perf_counter() - began
-    load_peak, loaded = _resident("VmHWM"), _resident("VmRSS")
-    starts_again = _forget_peak()
+    load_peak, loaded = peak_bytes(), tree_bytes(os.getpid())
+    starts_again = forget_peak()
     times = []
     list(session.stream([batch] * settings.requests))  # the first is slower: buffers are made
     for _ in range(_TIMED):
         began = time.perf_counter()
         session.infer(batch)
         times.append(time.perf_counter() - began)
-    peak = max(_resident("VmRSS"), _resident("VmHWM") if starts_again else 0)
+    peak = max(tree_bytes(os.getpid()), peak_bytes() if starts_again else 0)
     return {
         "process_bytes": process - batch.nbytes,
         "load_peak_bytes": max(load_peak, loaded) - process,
         "loaded_bytes": loaded - process,
         "workspace_bytes": max(0, peak - loaded) + batch.nbytes,
-        "device_bytes": max(0, free - _device_free(task["device"])),
+        "device_bytes": accelerator.peak_bytes(task["device"]),
         "seconds_per_window": statistics.median(times) / task["batch"],
         "load_seconds": load_seconds,
     }
 
 
-def _resident(field: str) -> int:
-    """Bytes of ``VmRSS`` or ``VmHWM`` of this process."""
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith(field):
-            return int(line.split()[1]) * 1024
-    return 0
-
-
-def _forget_peak() -> bool:
-    """Let ``VmHWM`` start again from now (proc(5), clear_refs 5); False where that is not allowed."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    except OSError:
-        return False
-    return True
-
-
-def _device_free(device: str) -> int:
-    if not device.startswith("cuda"):
-        return 0
-    import torch
-
-    return int(torch.cuda.mem_get_info(device)[0])
+def _network(task: Mapping[str, Any]) -> Network:
+    """The reference weights where they are given, else the graph."""
+    if task["weights"] is not None:
+        return network_of(Path(task["weights"]), task["architecture"])
+    return OnnxGraph(Path(task["graph"]), task["quantised"])
 
 
 def _main() -> int:
