@@ -232,7 +232,7 @@ class Planner:
             return "the package has no reference weights"
         if self._device == "cpu":
             return ""
-        if engine == "openvino" or engine != self._wanted_engine() and engine != "torch":
+        if engine == "openvino" or (engine != self._wanted_engine() and engine != "torch"):
             return f"it is not used on {self._device} unless it is asked for"
         return "" if engine != "torch" else why_unseen(self._device)
 

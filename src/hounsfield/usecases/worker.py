@@ -21,9 +21,9 @@ import tempfile
 from typing import Any, Final
 
 from hounsfield.errors import HounsfieldError, InternalError, NotReadable, OutputError
+from hounsfield.inference import accelerator
 from hounsfield.packages import ModelPackage, open_package
 from hounsfield.reading import Series, scan_files
-from hounsfield.inference import accelerator
 from hounsfield.usecases.events import Event, Note, Progress
 from hounsfield.usecases.inferring import infer_stage
 from hounsfield.usecases.job import Job, SeriesResult
