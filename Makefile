@@ -1,5 +1,5 @@
 # Every target does all of its own set-up. Without make: sh scripts/<target>
-.PHONY: setup demo test lint bench faults docs
+.PHONY: setup demo test lint bench faults soak docs
 
 setup:            ## the whole environment: core, training, development tools
 	sh scripts/setup full
@@ -18,6 +18,9 @@ bench:            ## the benchmarks, side by side with their peers (long)
 
 faults:           ## the long fault programme: kills, malformed objects (hours)
 	sh scripts/faults
+
+soak:             ## two hours of mixed load on a whole node; make soak MINUTES=30 for less
+	sh scripts/soak $(MINUTES)
 
 docs:             ## regenerate the generated pages of docs/
 	sh scripts/docs

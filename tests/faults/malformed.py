@@ -11,14 +11,19 @@ from pathlib import Path
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 
-from hounsfield.network.part10 import data_set_start
+from hounsfield.network.limits import NodeLimits
+from hounsfield.network.part10 import data_set_start, file_head
+from hounsfield.network.received import Received
+from hounsfield.usecases.node.inbox import copy_in
 
 from .instances import instance
 from .running import Receiver
 from .scu import Scu
 
 ANSWERS = frozenset((0x0000, 0x0117, 0xA900, 0xC000))
+EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 _MOST_BYTES = 300_000
+_TOGETHER = 10
 _NEST = b"\x08\x00\x15\x11SQ\0\0\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff"
 
 
@@ -44,7 +49,7 @@ def corpus(shared_data: Path) -> list[tuple[str, str, bytes]]:
                 header = dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID", "SOPInstanceUID"])
             except InvalidDicomError:
                 continue
-            if "SOPClassUID" in header and header.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.1":
+            if "SOPClassUID" in header and header.file_meta.TransferSyntaxUID == EXPLICIT_LITTLE:
                 content = path.read_bytes()[data_set_start(path) :]
                 found.append((str(header.SOPClassUID), str(header.SOPInstanceUID), content))
     return found
@@ -72,31 +77,60 @@ def wounded(content: bytes, chance: random.Random) -> bytes:
 
 
 def run(root: Path, shared_data: Path, count: int, seed: int) -> Outcome:
-    """Send ``count`` wounded objects; after every hundred, a whole one must pass."""
+    """Send ``count`` wounded objects, each tenth as a file; after every hundred, a whole one must pass."""
     outcome, chance, objects = Outcome(), random.Random(seed), corpus(shared_data)
     assert len(objects) > 20
     with Receiver(root) as receiver:
         before = 0.0
-        for number in range(count):
+        while outcome.sent < count:
             sop_class, uid, content = chance.choice(objects)
-            began = time.monotonic()
-            with Scu(receiver.port, sop_class=sop_class) as scu:
-                status = scu.store_bytes(uid, wounded(content, chance))
-            outcome.longest_s = max(outcome.longest_s, time.monotonic() - began)
-            outcome.sent += 1
-            outcome.statuses[f"{status:04X}"] += 1
-            if status not in ANSWERS:
-                outcome.faults.append(f"object {number} was answered {status:04X}")
-            if number % 100 == 99:
+            together = [wounded(content, chance) for _ in range(min(_TOGETHER, count - outcome.sent))]
+            if chance.random() < 0.1:
+                _drop(receiver, sop_class, uid, together, outcome)
+            else:
+                _send(receiver.port, sop_class, uid, together, outcome)
+            if outcome.sent % 100 == 0:
                 with Scu(receiver.port) as scu:
-                    if scu.echo() or scu.store(instance(1, number)):
-                        outcome.faults.append(f"a whole instance did not pass after {number}")
-            if number == 50:
-                before = resident_mib()
+                    if scu.echo() or scu.store(instance(1, outcome.sent)):
+                        outcome.faults.append(f"a whole instance did not pass after {outcome.sent}")
+            before = before or resident_mib()
         outcome.growth_mib = round(resident_mib() - before, 1)
         if receiver.parts():
             outcome.faults.append("something was left in the incoming folder")
     return outcome
+
+
+def _send(port: int, sop_class: str, uid: str, together: list[bytes], outcome: Outcome) -> None:
+    """Over one association: each must be answered, and the association must live on."""
+    try:
+        with Scu(port, sop_class=sop_class) as scu:
+            for data in together:
+                began = time.monotonic()
+                status = scu.store_bytes(uid, data)
+                _note(outcome, f"{status:04X}", status in ANSWERS, began)
+    except OSError as error:
+        outcome.faults.append(f"no answer after {outcome.sent} objects ({type(error).__name__})")
+        outcome.sent += _TOGETHER - outcome.sent % _TOGETHER
+
+
+def _drop(receiver: Receiver, sop_class: str, uid: str, together: list[bytes], outcome: Outcome) -> None:
+    """The way of a file in the inbox, and of a part of STOW-RS."""
+    path = receiver.root / "wounded.dcm"
+    for data in together:
+        path.write_bytes(file_head(sop_class, uid, EXPLICIT_LITTLE) + data)
+        began = time.monotonic()
+        received = copy_in(path, receiver.files.incoming, NodeLimits())
+        answer = receiver.keeper.keep_now(received) if isinstance(received, Received) else received
+        _note(outcome, f"file {answer.status:04X}", answer.status in ANSWERS, began)
+    path.unlink()
+
+
+def _note(outcome: Outcome, status: str, allowed: bool, began: float) -> None:
+    outcome.longest_s = max(outcome.longest_s, time.monotonic() - began)
+    outcome.sent += 1
+    outcome.statuses[status] += 1
+    if not allowed:
+        outcome.faults.append(f"object {outcome.sent} was answered {status}")
 
 
 def resident_mib() -> float:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,14 @@ from sqlalchemy import select
 
 from hounsfield.audit import verify
 from hounsfield.department import deliveries, jobs
-from hounsfield.department.instances import NewInstance, register
-from hounsfield.department.jobs import Finished, Leased, NewJob, NewResult
 from hounsfield.department.tables import deliveries as table
 from hounsfield.network.destinations import Destination, Receipt
 from hounsfield.usecases.node import delivering
 from hounsfield.usecases.node.delivering import deliver_due
 from hounsfield.usecases.node.opening import Node, open_node
 
-from .instances import encoded, instance
+from .finished import finish_job
+from .instances import instance
 from .nodes import free_port, make_node
 from .proxy import Proxy
 from .sink import Sink
@@ -38,29 +37,9 @@ def node(tmp_path: Path) -> Any:
     """A node with one finished job of six results for two destinations, nothing sent yet."""
     make_node(tmp_path)
     found = open_node(tmp_path)
-    finish_job(found, ("pacs", "other"))
+    finish_job(found, ("pacs", "other"), COUNT)
     yield found
     found.close()
-
-
-def finish_job(node: Node, destinations: tuple[str, ...]) -> Leased:
-    """A study came and a job on it ended."""
-    with node.database.write() as connection:
-        register(connection, [NewInstance("1.2.1", "0" * 64, 1, "1.2", "1.2.3", "1.2.4", "CT", "1.2", "A", "h")])
-        jobs.make(connection, [NewJob("1.2.3", 0, "r", "{}", 1.0)])
-    job = jobs.claim(node.database, "tester")
-    assert job is not None
-    folder = node.results / f"{job.id}-{job.fence}"
-    folder.mkdir()
-    written = []
-    for number in range(COUNT):
-        path, one = folder / f"{number}.dcm", instance(9, number)
-        path.write_bytes(encoded(one))
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        name, uids = str(path.relative_to(node.results)), (str(one.SOPClassUID), str(one.SOPInstanceUID))
-        written.append(NewResult("seg", name, digest, 1, *uids, "1.2.840.10008.1.2.1"))
-    assert jobs.finish(node.database, job, Finished("done", "", "{}", tuple(written), destinations))
-    return job
 
 
 class Clock:
@@ -184,6 +163,32 @@ def test_a_line_that_fails_and_heals(node: Node, monkeypatch: pytest.MonkeyPatch
             assert content.endswith(sent[uid])
 
 
+def test_a_slow_line_takes_long_and_loses_nothing(node: Node) -> None:
+    with Sink() as sink, Proxy(sink.port, ["drip"], after=0) as proxy:
+        assert deliver_due(node, to(proxy.port)).delivered == COUNT
+        assert proxy.connections == 1
+        assert list(sink.stored.values()) == [1] * COUNT
+
+
+def test_a_pacs_that_answers_too_late_gets_the_same_bytes_again(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stored an instance and its answer came after the wait was over: it is sent again, and nothing is doubled."""
+    clock, late = Clock(monkeypatch, node), {"2", "4"}
+
+    def behave(uid: str) -> int:
+        last = uid.rsplit(".", 1)[1]
+        if last in late:
+            late.discard(last)
+            time.sleep(1.6)
+        return 0
+
+    with Sink(behave) as sink:
+        while "waiting" in states(node):
+            deliver_due(node, to(sink.port))
+            clock.jump()
+        assert set(sink.stored) == {f"2.25.4711.9.1.{n + 1}" for n in range(COUNT)}
+        assert (sink.different, len(sink.asked)) == ([], COUNT + 2)
+
+
 def test_a_result_that_changed_on_the_disk_is_never_sent(node: Node) -> None:
     (first, *_) = sorted(node.results.rglob("*.dcm"))
     first.write_bytes(first.read_bytes() + b"\0")
@@ -211,7 +216,7 @@ def test_a_clock_set_back_by_a_year_does_not_stop_sending(node: Node, monkeypatc
 
 def test_a_later_version_of_the_study_stops_what_was_not_sent(node: Node) -> None:
     with node.database.write() as connection:
-        jobs.supersede(connection, "1.2.3", 1)
+        jobs.supersede(connection, "1.2.3.9", 2)
     with Sink() as sink:
         assert deliver_due(node, to(sink.port)).delivered == 0
     assert states(node) == ["superseded"] * COUNT

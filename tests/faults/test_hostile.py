@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import hostile, web_fuzz
+from . import hostile, schema_fuzz, web_fuzz
 
 
 def test_broken_pdus_and_bombs_harm_nobody(tmp_path: Path) -> None:
@@ -26,3 +26,11 @@ def test_odd_requests_are_refused_without_a_server_error_and_without_a_name(tmp_
     assert outcome.faults == []
     assert outcome.routes > 40
     assert {"200", "401", "422"} <= set(outcome.statuses)
+
+
+def test_schemathesis_finds_no_server_error(tmp_path: Path) -> None:
+    outcome = schema_fuzz.run(tmp_path / "node", 2, seed=1, phases="fuzzing")
+    assert outcome.faults == []
+    assert outcome.operations > 40
+    assert outcome.requests > outcome.operations
+    assert {"200", "404"} <= set(outcome.statuses)

@@ -71,7 +71,7 @@ def run(root: Path, count: int, seed: int) -> Outcome:
     outcome, chance = Outcome(), random.Random(seed)
     root.mkdir(parents=True, exist_ok=True)
     node = open_node(root)
-    _fill(node)
+    fill(node)
     shown = {"Authorization": f"Bearer {add_token(node, 'fuzz', 'operator', 'tester')}"}
     said, told = io.StringIO(), []
     with (
@@ -105,7 +105,7 @@ def run(root: Path, count: int, seed: int) -> Outcome:
     return outcome
 
 
-def _fill(node: Any) -> None:
+def fill(node: Any) -> None:
     """A study of a patient whose name is looked for everywhere."""
     keeper = Keeper(node.database, node.files)
     for number in range(3):

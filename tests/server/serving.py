@@ -6,11 +6,11 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import uvicorn
 
@@ -42,11 +42,18 @@ def fill(node: Node, files: Iterable[Path]) -> int:
 
 @dataclass
 class Serving:
-    """A context manager; ``port`` is where it listens."""
+    """A context manager; ``port`` is where it listens.
+
+    Parameters
+    ----------
+    wrap
+        Puts something before the application (ASGI).
+    """
 
     root: Path
     more: str = ""
     port: int = 0
+    wrap: Callable[[Any], Any] = lambda app: app
     headers: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
@@ -56,7 +63,8 @@ class Serving:
         for role in ("viewer", "sender", "operator"):
             secret = add_token(self.node, f"a-{role}", role, "tester")
             self.headers[role] = {"Authorization": f"Bearer {secret}"}
-        config = uvicorn.Config(make_app(self.node), host="127.0.0.1", port=self.port, log_level="error")
+        self.app = make_app(self.node)
+        config = uvicorn.Config(self.wrap(self.app), host="127.0.0.1", port=self.port, log_level="error")
         self._server = uvicorn.Server(config)
         self._server.install_signal_handlers = lambda: None  # type: ignore[attr-defined,method-assign]
         self._thread = threading.Thread(target=lambda: asyncio.run(self._server.serve()))

@@ -8,6 +8,7 @@ from fastapi import FastAPI, Path, Query, Request
 from pydantic import BaseModel, Field
 
 from hounsfield.server.access import Operator
+from hounsfield.server.bodies import FILE
 from hounsfield.usecases.node.demonstrating import demonstrate
 from hounsfield.usecases.node.keeping import Keeper
 from hounsfield.usecases.node.opening import Node
@@ -27,7 +28,7 @@ class Studies(BaseModel):
 def add_adding(app: FastAPI, node: Node, keeper: Keeper) -> None:
     """Add the routes."""
 
-    @app.post("/api/v1/upload")
+    @app.post("/api/v1/upload", openapi_extra=FILE)
     async def add_file(caller: Operator, request: Request) -> dict[str, Any]:
         """Add one DICOM file, or a zip or tar of them; the body is the file itself."""
         host = request.client.host if request.client else ""

@@ -15,6 +15,7 @@ from hounsfield.errors import HounsfieldError
 from hounsfield.network import dimse
 from hounsfield.server.access import Operator, Sender, Viewer
 from hounsfield.server.adding import add_adding
+from hounsfield.server.bodies import INSTANCES
 from hounsfield.server.dicomweb import dicomweb_routes
 from hounsfield.server.pages import add_pages
 from hounsfield.server.worklist import worklist_routes
@@ -57,7 +58,7 @@ def make_app(node: Node) -> FastAPI:
     app.middleware("http")(_with_headers)
     app.exception_handler(HounsfieldError)(_refusal)
     app.exception_handler(SQLAlchemyError)(_database_failed)
-    app.exception_handler(UnicodeDecodeError)(_no_text)
+    app.exception_handler(UnicodeError)(_no_text)  # of a body, or of half a surrogate pair inside JSON
     _looking(app, node)
     _acting(app, node)
     _storing(app, node, keeper)
@@ -81,7 +82,7 @@ async def _refusal(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _no_text(request: Request, error: Exception) -> JSONResponse:
-    return JSONResponse({"error": "InputError", "fact": "the body is not UTF-8"}, 400)
+    return JSONResponse({"error": "InputError", "fact": "a text is not Unicode in UTF-8"}, 400)
 
 
 async def _database_failed(request: Request, error: Exception) -> JSONResponse:
@@ -165,7 +166,7 @@ def _acting(app: FastAPI, node: Node) -> None:
 
 
 def _storing(app: FastAPI, node: Node, keeper: Keeper) -> None:
-    @app.post("/dicom-web/studies")
+    @app.post("/dicom-web/studies", openapi_extra=INSTANCES)
     async def stow(token: Sender, request: Request) -> Response:
         """STOW-RS: store instances; a success is as durable as one of C-STORE."""
         if request.headers.get("content-encoding", "identity") != "identity":

@@ -15,6 +15,7 @@ from hounsfield.department import workitems
 from hounsfield.department.workitems import Refused, Workitem
 from hounsfield.network.uids import is_uid
 from hounsfield.server.access import Operator, Viewer
+from hounsfield.server.bodies import DATA_SET
 from hounsfield.usecases.node.opening import Node
 
 JSON: Final = "application/dicom+json"
@@ -81,7 +82,7 @@ def told(item: Workitem) -> dict[str, Any]:
 
 
 def _creating(router: APIRouter, node: Node) -> None:
-    @router.post("", status_code=201)
+    @router.post("", status_code=201, openapi_extra=DATA_SET)
     async def create(token: Operator, request: Request) -> Response:
         """UPS-RS: schedule a step; its UID is the name of the only parameter, else a new one."""
         content = await _body(request)
@@ -113,7 +114,7 @@ def _changing(router: APIRouter, node: Node) -> None:
         node.audit(AuditEvent("procedure-record", who, {"activity": activity, "workitem": uid}))
         return Response(status_code=200)
 
-    @router.post("/{uid}")
+    @router.post("/{uid}", openapi_extra=DATA_SET)
     async def update(token: Operator, request: Request, uid: Uid) -> Response:
         """UPS-RS: change attributes; ``transaction-uid`` for a step in progress."""
         content = await _body(request)
@@ -127,8 +128,8 @@ def _changing(router: APIRouter, node: Node) -> None:
             lambda connection: workitems.change_content(connection, uid, content, transaction),
         )
 
-    @router.put("/{uid}/state")
-    @router.put("/{uid}/state/{ae}")
+    @router.put("/{uid}/state", openapi_extra=DATA_SET)
+    @router.put("/{uid}/state/{ae}", openapi_extra=DATA_SET)
     async def state(token: Operator, request: Request, uid: Uid, ae: str = "") -> Response:
         """UPS-RS: take, complete or give up a step."""
         content = await _body(request)
