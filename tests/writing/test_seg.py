@@ -16,7 +16,7 @@ from writing_phantoms import LIVER, NODULE, SEGMENTS, dciodvfy, grid, labels_on,
 from hounsfield.errors import OutputError, OutputExists, ReadBackFailed
 from hounsfield.findings.measuring import measure_segments
 from hounsfield.volume import Geometry, LabelMap, Volume, all_orientations
-from hounsfield.writing import Result, SegKind, why_not_dicom, write_seg
+from hounsfield.writing import Correction, Result, SegKind, why_not_dicom, write_seg
 from hounsfield.writing import seg as seg_module
 
 # What dciodvfy of Debian 12 says of every Label Map Segmentation, a SOP class (2024) that it
@@ -171,6 +171,22 @@ def test_segments_say_what_they_are_and_which_algorithm_made_them(tmp_path: Path
     known = {finding.tracking_uid for finding in result.findings.findings}
     assert len(uids) == 5
     assert uids <= known
+
+
+@pytest.mark.parametrize("oblique", [False, True])
+def test_corrected_labels_are_a_hand_s_with_every_voxel_at_its_place(tmp_path: Path, oblique: bool) -> None:
+    made = result_for(tmp_path, grid(oblique=oblique))
+    result = replace(made, correction=Correction("rita", 2, 31.5))
+    path = write_seg(result, tmp_path / "seg.dcm").path
+    assert dciodvfy(path) == newest_dciodvfy(path) == []
+    assert_every_voxel_at_its_place(path, result)
+    ds = pydicom.dcmread(path)
+    assert {item.SegmentAlgorithmType for item in ds.SegmentSequence} == {"MANUAL"}
+    assert not any("SegmentAlgorithmName" in item for item in ds.SegmentSequence)
+    assert str(ds.ContentCreatorName) == "rita"
+    (ours,) = [item for item in ds.ContributingEquipmentSequence if item.ManufacturerModelName == "hounsfield"]
+    assert "version 2, drawn by rita in 32 s" in ours.ContributionDescription
+    assert result.facts.package_digest in ours.ContributionDescription
 
 
 def test_empty_segment_keeps_its_item_and_stores_no_frame(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Results as files: DICOM SEG and SR, NIfTI, JSON, a report. Each is read back before it counts."""
 
 from hounsfield.writing.capture import write_captures
-from hounsfield.writing.facts import RESEARCH_USE, Result, ResultFacts, ResultUids
+from hounsfield.writing.facts import RESEARCH_USE, Correction, Result, ResultFacts, ResultUids
 from hounsfield.writing.files import Written
 from hounsfield.writing.json_file import write_json
 from hounsfield.writing.map_pictures import write_picture
@@ -13,6 +13,7 @@ from hounsfield.writing.sr import write_sr
 
 __all__ = [
     "RESEARCH_USE",
+    "Correction",
     "Result",
     "ResultFacts",
     "ResultUids",

@@ -44,8 +44,13 @@ def contributing_equipment(result: Result) -> list[Any]:
     from highdicom import ContributingEquipment
 
     facts = result.facts
+    drawn = ""
+    if result.correction is not None:
+        one = result.correction
+        drawn = f"Labels version {one.version}, drawn by {one.who} in {one.seconds:.0f} s over the answer of this run. "
     text = (
-        f"{RESEARCH_USE}. Model package {facts.package_id} {facts.package_version}, sha256 {facts.package_digest}, "
+        f"{RESEARCH_USE}. {drawn}"
+        f"Model package {facts.package_id} {facts.package_version}, sha256 {facts.package_digest}, "
         f"precision {facts.precision}, engine {facts.engine}, run {facts.run_uid}"
     )
     item = ContributingEquipment(

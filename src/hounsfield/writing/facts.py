@@ -153,6 +153,25 @@ class ResultUids:
         )
 
 
+@dataclass(frozen=True)
+class Correction:
+    """That a person drew the labels, over the answer of the package that the facts name.
+
+    Parameters
+    ----------
+    who
+        Account name of the person.
+    version
+        Of the labels, from 1.
+    seconds
+        How long it took.
+    """
+
+    who: str
+    version: int
+    seconds: float
+
+
 @dataclass(frozen=True, eq=False)
 class Result:
     """One finished reading of one scan, ready to be written.
@@ -169,6 +188,8 @@ class Result:
         Numbers that were read beside the scan.
     explanations
         Where the network looked for each reported class, 0 to 1.
+    correction
+        Who drew the labels, where it was not the package.
     """
 
     volume: Volume
@@ -178,6 +199,7 @@ class Result:
     uids: ResultUids
     record: tuple[RecordValue, ...] = ()
     explanations: tuple[ParameterMap, ...] = ()
+    correction: Correction | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 _SERIES_NUMBER = 9100
+_CORRECTED_SERIES_NUMBER = 9110
 
 
 class SegKind(StrEnum):
@@ -93,16 +94,17 @@ def _build(result: Result, source: SourceImages, instances: Instances, kind: Seg
         segmentation_type=kind.value,
         segment_descriptions=[_description(result, item) for item in instances.items],
         series_instance_uid=result.uids.seg_series_uid,
-        series_number=_SERIES_NUMBER,
+        series_number=_SERIES_NUMBER if result.correction is None else _CORRECTED_SERIES_NUMBER,
         sop_instance_uid=seg_uid(result, kind),
         content_label="RESEARCH_USE",
         content_description="Research use only. Nothing was found" if result.is_empty else RESEARCH_USE,
+        content_creator_name=None if result.correction is None else result.correction.who,
         transfer_syntax_uid=ExplicitVRLittleEndian,
         pixel_measures=measures,
         plane_orientation=orientation,
         plane_positions=positions,
         omit_empty_frames=not result.is_empty,
-        series_description=series_description(result, "SEG"),
+        series_description=series_description(result, "SEG" if result.correction is None else "SEG corrected"),
         **common_arguments(result),
     )
     _fix_dimension_uid(dataset, result.uids.dimension_uid)
@@ -128,25 +130,17 @@ def _place(geometry: Geometry, planes: int) -> tuple[Any, Any, list[Any]]:
 
 
 def _description(result: Result, instance: Instance) -> Any:
-    from highdicom import AlgorithmIdentificationSequence
     from highdicom.color import CIELabColor
     from highdicom.seg import SegmentDescription
 
-    facts, segment = result.facts, instance.segment
+    segment = instance.segment
     finding = finding_of(result.findings, instance)
     item = SegmentDescription(
         segment_number=instance.number,
         segment_label=(segment.label if instance.component is None else finding.tracking_id)[:64],
         segmented_property_category=code(segment.category),
         segmented_property_type=code(segment.type),
-        algorithm_type="AUTOMATIC",
-        algorithm_identification=AlgorithmIdentificationSequence(
-            name=facts.package_id,
-            family=code(facts.family),
-            version=facts.package_version,
-            source=MANUFACTURER,
-            parameters=facts.parameters,
-        ),
+        **_algorithm(result),
         tracking_id=finding.tracking_id,
         tracking_uid=finding.tracking_uid,
         display_color=CIELabColor.from_rgb(*segment.colour_rgb),
@@ -156,6 +150,23 @@ def _description(result: Result, instance: Instance) -> Any:
             code(segment.type_modifier)
         ]
     return item
+
+
+def _algorithm(result: Result) -> dict[str, Any]:
+    """Who made the segment: the package, or a hand (PS3.3 C.8.20.2, Segment Algorithm Type)."""
+    from highdicom import AlgorithmIdentificationSequence
+
+    if result.correction is not None:
+        return {"algorithm_type": "MANUAL"}
+    facts = result.facts
+    identification = AlgorithmIdentificationSequence(
+        name=facts.package_id,
+        family=code(facts.family),
+        version=facts.package_version,
+        source=MANUFACTURER,
+        parameters=facts.parameters,
+    )
+    return {"algorithm_type": "AUTOMATIC", "algorithm_identification": identification}
 
 
 def _fix_dimension_uid(dataset: Dataset, uid: str) -> None:

@@ -35,11 +35,11 @@ def check_seg(path: Path, result: Result, instances: Instances) -> None:
     same("the list of segments", numbers == [item.number for item in instances.items], path)
     same("the frame of reference", dataset.FrameOfReferenceUID == geometry.frame_of_reference_uid, path)
     same("the study", dataset.StudyInstanceUID == result.volume.provenance.study_instance_uid, path)
-    digests = [
-        item.SegmentationAlgorithmIdentificationSequence[0].AlgorithmParameters
-        for item in dataset.SegmentSequence
-        if int(item.SegmentNumber) > 0
-    ]
+    items = [item for item in dataset.SegmentSequence if int(item.SegmentNumber) > 0]
+    if result.correction is not None:
+        same("the hand that drew it", {item.SegmentAlgorithmType for item in items} == {"MANUAL"}, path)
+        return
+    digests = [item.SegmentationAlgorithmIdentificationSequence[0].AlgorithmParameters for item in items]
     same("the package digest", all(result.facts.package_digest in text for text in digests), path)
 
 
