@@ -26,6 +26,7 @@ FLAGS: Final = (
     "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader",
 )
+_AXE: Final = Path(__file__).with_name("axe.min.js")
 _OWN: Final = Path(__file__).resolve().parents[2] / ".tools" / "bin" / "chromium"
 
 
@@ -64,6 +65,22 @@ class Watch:
         parts = urlsplit(request.url)
         if parts.scheme not in ("blob", "data") and parts.hostname != "127.0.0.1":
             self.outside.append(request.url)
+
+
+def barriers(page: Page) -> list[str]:
+    """What axe-core finds serious or critical."""
+    page.evaluate(_AXE.read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    bad = [one for one in found["violations"] if one["impact"] in ("serious", "critical")]
+    return [f"{one['id']}: {one['nodes'][0]['target']} {one['nodes'][0]['failureSummary']}" for one in bad]
+
+
+def drop(page: Page, path: Path) -> None:
+    """Drop a file or a folder of this machine in the middle of the page."""
+    session = page.context.new_cdp_session(page)
+    data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        session.send("Input.dispatchDragEvent", {"type": kind, "x": 640, "y": 400, "data": data})
 
 
 @contextmanager

@@ -40,13 +40,14 @@ class Served:
 
     root: Path
     environment: dict[str, str]
+    routes: str = ROUTES
     port: int = field(default_factory=free_port)
 
     def __post_init__(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
         ports = f"port = {free_port()}\nhttp_port = {self.port}\nquiet_s = 5.0\nlease_s = 5.0\n"
         (self.root / "node.toml").write_text(ports)
-        (self.root / "routes.toml").write_text(ROUTES)
+        (self.root / "routes.toml").write_text(self.routes)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property

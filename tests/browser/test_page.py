@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from pydicom import dcmread
 from pydicom.config import disable_value_validation
-from tests.browser.chromium import window
+from tests.browser.chromium import barriers, window
 from tests.browser.served import PASSWORD, Served
 from tests.server.serving import fill
 
@@ -28,7 +28,6 @@ from hounsfield.usecases.node.people import setup_code_path
 from hounsfield.usecases.node.viewing import result_path
 
 pytestmark = pytest.mark.timeout(900)  # the first test that wants it waits until the model has read the scan
-AXE = Path(__file__).with_name("axe.min.js")
 
 
 #: Send an empty request as the page's own scripts would, and say its status.
@@ -308,14 +307,6 @@ def test_no_serious_barrier_on_any_page(browser: Browser, study: Served, theme: 
             assert ask(page, "document.documentElement.scrollWidth <= innerWidth"), path
         open_study(page, study, "ada")
         assert barriers(page) == []
-
-
-def barriers(page: Page) -> list[str]:
-    """What axe-core finds serious or critical."""
-    ask(page, AXE.read_text(encoding="utf-8"))
-    found = ask(page, "axe.run(document, {resultTypes: ['violations']})")
-    bad = [one for one in found["violations"] if one["impact"] in ("serious", "critical")]
-    return [f"{one['id']}: {one['nodes'][0]['target']} {one['nodes'][0]['failureSummary']}" for one in bad]
 
 
 def test_the_trail_is_verified_on_the_page_and_routes_are_decided(browser: Browser, study: Served) -> None:

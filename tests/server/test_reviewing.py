@@ -230,27 +230,6 @@ def test_the_system_says_what_is_so(scene: Scene) -> None:
     assert "line 1" in found.fault
 
 
-def test_a_point_makes_a_job_before_all_others(scene: Scene) -> None:
-    from hounsfield.usecases.node.pointing import PRIORITY, ask_at, point_models
-    from hounsfield.usecases.node.routing import Order
-
-    assert [one["reference"] for one in point_models()] == ["lung-nodule-ct-1.0.0"]
-    centre = scene.geometry.centre_mm
-    number = ask_at(scene.images, scene.study, scene.series.name, "lung-nodule-ct-1.0.0", centre, "rita")
-    leased = jobs.claim(scene.node.database, "w")
-    assert leased is not None
-    assert leased.id == number
-    order = Order.from_json(leased.order_json)
-    assert order.at_mm == pytest.approx(centre)
-    assert len(order.digests) == 48
-    with scene.node.database.read() as connection:
-        assert jobs.listed(connection, job_id=number)[0].priority == PRIORITY
-    with pytest.raises(SettingsError, match="outside"):
-        ask_at(scene.images, scene.study, scene.series.name, "lung-nodule-ct-1.0.0", (9e3, 0.0, 0.0), "rita")
-    with pytest.raises(SettingsError, match="does not read"):
-        ask_at(scene.images, scene.study, scene.series.name, "hippocampus-mr-1.0.0", centre, "rita")
-
-
 def test_old_copies_make_room(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hounsfield.usecases.node.imaging.CACHE_BYTES", 10)
     first = scene.images.volume(scene.study, scene.series.name)

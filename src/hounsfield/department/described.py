@@ -76,6 +76,17 @@ def facts_of(connection: Connection, study_uid: str) -> StudyFacts | None:
     return None if row is None else StudyFacts(**row._mapping)
 
 
+def others_of_person(connection: Connection, study_uid: str, *, most: int = 50) -> list[StudyFacts]:
+    """Other studies with the patient id and name of a study, the latest first; none where it has no id."""
+    own = facts_of(connection, study_uid)
+    if own is None or not own.patient_id:
+        return []
+    same = (study_facts.c.patient_id == own.patient_id, study_facts.c.patient_name == own.patient_name)
+    query = select(study_facts).where(*same, study_facts.c.study_uid != study_uid)
+    rows = connection.execute(query.order_by(study_facts.c.study_date.desc(), study_facts.c.study_uid).limit(most))
+    return [StudyFacts(**row._mapping) for row in rows]
+
+
 def page(connection: Connection, wanted: Wanted) -> tuple[list[Row[Any]], int]:
     """The studies of one page, joined with their facts, and how many there are in all."""
     conditions = list(_conditions(wanted))

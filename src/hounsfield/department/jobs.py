@@ -118,20 +118,28 @@ def claim(database: Database, owner: str) -> Leased | None:
             .with_for_update(skip_locked=True)
         )
         row = connection.execute(query).first()
-        if row is None:
-            return None
-        values = {"state": "leased", "owner": owner, "fence": row.fence + 1, "attempts": row.attempts + 1, "beats": 0}
-        connection.execute(update(jobs).where(jobs.c.id == row.id).values(**values))
-        return Leased(
-            id=row.id,
-            study_uid=row.study_uid,
-            version=row.version,
-            route=row.route,
-            order_json=row.order_json,
-            shadow=row.shadow,
-            attempt=row.attempts + 1,
-            fence=row.fence + 1,
-        )
+        return None if row is None else _lease(connection, row, owner)
+
+
+def make_leased(connection: Connection, wanted: NewJob, owner: str) -> Leased:
+    """Make a job that is in its maker's hands at once: no other worker can come before him."""
+    row = insert(jobs).values(**vars(wanted), state="waiting", created_at=time.time()).returning(jobs)
+    return _lease(connection, connection.execute(row).one(), owner)
+
+
+def _lease(connection: Connection, row: Row[Any], owner: str) -> Leased:
+    values = {"state": "leased", "owner": owner, "fence": row.fence + 1, "attempts": row.attempts + 1, "beats": 0}
+    connection.execute(update(jobs).where(jobs.c.id == row.id).values(**values))
+    return Leased(
+        id=row.id,
+        study_uid=row.study_uid,
+        version=row.version,
+        route=row.route,
+        order_json=row.order_json,
+        shadow=row.shadow,
+        attempt=row.attempts + 1,
+        fence=row.fence + 1,
+    )
 
 
 def beat(database: Database, job: Leased) -> bool:

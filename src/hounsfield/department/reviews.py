@@ -53,11 +53,10 @@ def next_version(connection: Connection, job_id: int, series: str) -> int:
     return int(connection.execute(query).scalar() or 0) + 1
 
 
-def label_of(connection: Connection, job_id: int, series: str, version: int) -> str | None:
-    """The file name of a label version."""
-    query = select(reviews.c.label_path).where(reviews.c.job_id == job_id, reviews.c.series == series)
-    found = connection.execute(query.where(reviews.c.label_version == version, reviews.c.label_path != "")).scalar()
-    return None if found is None else str(found)
+def version_of(connection: Connection, job_id: int, series: str, version: int) -> Row[Any] | None:
+    """The correction that made a label version."""
+    query = select(reviews).where(reviews.c.job_id == job_id, reviews.c.series == series)
+    return connection.execute(query.where(reviews.c.label_version == version, reviews.c.label_path != "")).first()
 
 
 def latest(connection: Connection) -> list[Row[Any]]:

@@ -86,6 +86,8 @@ class Route(_Table):
         Higher runs first.
     captures
         Also send key images as Secondary Capture.
+    explain
+        Also write where the network looked for each class, for the page; needs the package's reference weights.
     deidentify
         Take the person out before the model reads; the images go to the destinations too.
     triage
@@ -103,6 +105,7 @@ class Route(_Table):
     destinations: tuple[Name, ...] = ()
     shadow: bool = False
     captures: bool = False
+    explain: bool = False
     triage: TriageRule | None = None
     deidentify: DeidentifyRule | None = None
     match: Match

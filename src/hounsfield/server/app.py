@@ -23,6 +23,7 @@ from hounsfield.usecases.models import list_models
 from hounsfield.usecases.node import looking
 from hounsfield.usecases.node.keeping import Keeper
 from hounsfield.usecases.node.opening import Node
+from hounsfield.usecases.node.point_reader import PointReader
 from hounsfield.usecases.node.storing_web import BadBody, as_dicom_json, boundary_of, store_parts
 from hounsfield.version import __version__
 
@@ -38,11 +39,12 @@ Number = Annotated[int, Path(ge=1, le=2**62)]
 
 def make_app(node: Node) -> FastAPI:
     """The application over an open node."""
-    keeper = Keeper(node.database, node.files)
+    keeper, points = Keeper(node.database, node.files), PointReader()
 
     @asynccontextmanager
     async def living(app: FastAPI) -> AsyncIterator[None]:
         yield
+        points.close()
         keeper.close()
 
     app = FastAPI(
@@ -54,7 +56,7 @@ def make_app(node: Node) -> FastAPI:
         lifespan=living,
         description="A DICOM node that reads studies with models. Research use only.",
     )
-    app.state.node, app.state.keeper = node, keeper
+    app.state.node, app.state.keeper, app.state.points = node, keeper, points
     app.middleware("http")(_with_headers)
     app.exception_handler(HounsfieldError)(_refusal)
     app.exception_handler(SQLAlchemyError)(_database_failed)

@@ -50,7 +50,7 @@ def add_pages(app: FastAPI, node: Node, refusal: Callable[[Request, Exception], 
     add_entering(app, node)
     add_listing(app, node)
     add_studying(app, node, images)
-    add_reviewing(app, node, images)
+    add_reviewing(app, node, images, app.state.points)
     add_queueing(app, node)
     add_modelling(app, node)
     add_looking_after(app, node)

@@ -47,7 +47,7 @@ def add_studying(app: FastAPI, node: Node, images: StudyImages) -> None:
 
     @app.get("/api/v1/jobs/{job_id}/series/{series}/{kind}", response_class=FileResponse)
     def written(
-        caller: Viewer, job_id: JobId, series: SeriesName, kind: Annotated[str, Path(pattern="^[a-z-]{1,32}$")]
+        caller: Viewer, job_id: JobId, series: SeriesName, kind: Annotated[str, Path(pattern="^[a-z0-9-]{1,32}$")]
     ) -> FileResponse:
         """One file that a job wrote of a series, such as ``seg``, ``sr`` or ``nifti``; a download."""
         path = result_path(node, job_id, series, kind)

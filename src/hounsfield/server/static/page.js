@@ -11,6 +11,18 @@ export function say(text, bad = false) {
   say.timer = setTimeout(() => (toast.className = ""), bad ? 9000 : 4000);
 }
 
+/** An element with text or children; text is never markup. */
+export function make(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else if (value === true) made.setAttribute(name, "");
+    else if (value !== false && value != null) made.setAttribute(name, value);
+  }
+  made.append(...children.filter((one) => one != null && one !== false));
+  return made;
+}
+
 /** Headers that show the server that a changing request comes from its page. */
 export function proof() {
   return { "X-CSRF-Token": root.dataset.csrf ?? "" };

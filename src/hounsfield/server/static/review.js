@@ -8,6 +8,11 @@ export class Review {
     this.draw();
   }
 
+  /** Whether a person is drawing, or has typed something. */
+  get busy() {
+    return Boolean(this.pen && !this.pen.hidden) || Boolean(this.reason?.value.trim());
+  }
+
   get mayReview() {
     return ["reviewer", "admin"].includes(this.root.dataset.role);
   }
@@ -18,7 +23,8 @@ export class Review {
       make("span", { class: `verdict ${one.verdict}` }, one.verdict), " ", make("bdi", {}, one.who),
       `, ${new Date(one.at * 1000).toISOString().slice(0, 16).replace("T", " ")}, ${Math.round(one.seconds)} s${one.label_version ? `, version ${one.label_version}` : ""}`,
       one.reason && make("br"), one.reason && make("bdi", {}, one.reason),
-      one.label_version > 0 && this.versionSwitch(one.label_version)));
+      one.label_version > 0 && this.versionSwitch(one.label_version),
+      one.label_version > 0 && make("a", { class: "button", href: `${this.versionUrl(one.label_version)}/seg`, download: true }, `SEG of version ${one.label_version}`)));
     this.box.replaceChildren(...said);
     if (!this.mayReview) return;
     this.reason = make("textarea", { "aria-label": "Reason", placeholder: "Why (needed to reject or correct)", maxlength: 1000 });
@@ -57,6 +63,7 @@ export class Review {
     const body = { verdict, reason: this.reason.value, seconds: this.seconds };
     if (await this.post(`/api/v1/jobs/${answer.job}/series/${answer.series}/review`, body)) {
       this.say(`Noted: ${verdict}`);
+      this.reason.value = "";
       await this.reload();
     }
   }
@@ -88,11 +95,16 @@ export class Review {
     this.pen.replaceChildren(tools,
       make("div", { class: "row" }, choice, make("label", { class: "slide" }, "Size", size)),
       make("div", { class: "row" }, make("button", { type: "button", onclick: () => viewer.undo() }, "Undo"),
-        ...["axial", "coronal", "sagittal"].map((view) => make("button", { type: "button", title: `Fill the ${view} slices between those that were drawn`, onclick: () => viewer.between(view) }, `Between ${view}`))),
+        ...["axial", "coronal", "sagittal"].map((view) => make("button", { type: "button", title: `Fill the ${view} slices between those that were drawn`, onclick: () => this.between(view, state.value) }, `Between ${view}`))),
       make("div", { class: "row" }, make("button", { type: "button", class: "primary", onclick: () => this.save() }, "Save as a new version"),
         make("button", { type: "button", onclick: () => this.leave() }, "Leave without saving")));
     this.pen.hidden = false;
     apply();
+  }
+
+  between(view, value) {
+    const count = this.viewer.between(view, value);
+    this.say(count ? `${count} voxels filled` : `Draw this segment on two ${view} slices first.`, !count);
   }
 
   async save() {
@@ -107,6 +119,7 @@ export class Review {
     const said = await fetch(target, { method: "POST", headers: { ...this.proof(), "Content-Type": "application/octet-stream" }, body: bytes });
     if (!said.ok) return this.say(await this.complaint(said), true);
     this.say(`Saved as version ${(await said.json()).version}`);
+    this.reason.value = "";
     this.leave();
     await this.reload();
   }

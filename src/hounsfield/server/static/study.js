@@ -1,6 +1,8 @@
 // The study's page: which series is shown, what models said of it, and jumping to it.
-import { ask, complaint, post, proof, say } from "./page.js";
+import { ask, complaint, make, post, proof, say } from "./page.js";
 import { VIEWS, Viewer } from "./viewer.js";
+import { Beside } from "./beside.js";
+import { Maps } from "./maps.js";
 import { Review } from "./review.js";
 
 const CT_WINDOWS = { "Lung": [-600, 1500], "Mediastinum": [50, 350], "Abdomen": [40, 400], "Bone": [400, 1800], "Brain": [40, 80], "Liver": [60, 160] };
@@ -17,22 +19,13 @@ const study = page.dataset.study;
 const [canvas, veil, readout, plate] = ["canvas", "veil", "readout", "plate"].map((id) => document.getElementById(id));
 const [seriesChoice, windowChoice, opacity, answersBox] = ["series", "window", "opacity", "answers"].map((id) => document.getElementById(id));
 const viewer = new Viewer(canvas, told);
-let about = { series: [], answers: [] };
+const beside = new Beside(viewer, say);
+const maps = new Maps(viewer, opacity, say);
+const cards = new Map(); // by answer: what was drawn of it, kept while it says the same or is being corrected
+let about = { series: [], answers: [], priors: [], point_models: [] };
 let shown = null;
 let jump = { list: [], at: -1 };
 let opened = 0;
-
-/** An element with text or children; text is never markup. */
-export function make(tag, attributes = {}, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-    else if (value === true) made.setAttribute(name, "");
-    else if (value !== false && value != null) made.setAttribute(name, value);
-  }
-  made.append(...children.filter((one) => one != null && one !== false));
-  return made;
-}
 
 const fixed = (value, digits) => (Object.is(Math.round(value * 10 ** digits), -0) ? 0 : value).toFixed(digits);
 
@@ -42,19 +35,28 @@ function told({ lps, vox, value, labels }) {
   const where = shown.kind === "projection" ? "" : `L ${fixed(lps[0], 1)}  P ${fixed(lps[1], 1)}  S ${fixed(lps[2], 1)} mm   `;
   const number = Number.isFinite(value) ? (Number.isInteger(value) ? value : value.toPrecision(4)) : "–";
   readout.textContent = `${where}voxel ${vox.join(", ")}   value ${number}${unit}   ${labels.join(", ")}`;
+  beside.follow(lps);
   Object.assign(readout.dataset, { vox: vox.join(","), value: String(value), labels: labels.join("|"), lps: lps.map((one) => fixed(one, 3)).join(",") });
 }
 
 // ---- series, views, windows ----
 
-async function load(first = false) {
+let turn = Promise.resolve();
+
+/** Ask the server again what there is, one time after the other; whoever waits for it sees what came. */
+function load() {
+  turn = turn.then(refresh).catch(() => say("The server does not answer; trying again.", true));
+  return turn;
+}
+
+async function refresh() {
   const answer = await fetch(`/api/v1/studies/${study}/view`);
   if (answer.status === 401) return location.reload();
   if (!answer.ok) return (veil.textContent = await complaint(answer));
   about = await answer.json();
   const kept = seriesChoice.value;
   seriesChoice.replaceChildren(...about.series.map((one) => make("option", { value: one.name, disabled: Boolean(one.problem) }, title(one))));
-  if (first) {
+  if (!shown) {
     const read = about.series.filter((one) => !one.problem);
     const best = read.find((one) => about.answers.some((answer) => answer.series === one.name && answer.status === "done")) ?? read[0];
     if (best) seriesChoice.value = best.name;
@@ -74,6 +76,9 @@ function title(series) {
 
 async function open() {
   const mine = ++opened;
+  beside.close();
+  maps.forget();
+  cards.clear();
   shown = about.series.find((one) => one.name === seriesChoice.value && !one.problem) ?? null;
   drawAnswers();
   if (!shown) return;
@@ -101,6 +106,7 @@ async function open() {
   page.dataset.ready = String(Math.round(performance.now() - began));
   for (const answer of here()) if (answer.status === "done" && answer === latest(answer)) await show(answer, true);
   viewer.tell();
+  preparePoints();
 }
 
 function drawViews() {
@@ -113,6 +119,7 @@ function drawViews() {
 function setView(name) {
   if (!shown || shown.kind === "projection") return;
   viewer.view(name);
+  beside.view(name);
   page.dataset.view = name;
   for (const button of document.querySelectorAll("#views button")) button.setAttribute("aria-pressed", String(button.dataset.view === name));
 }
@@ -137,6 +144,7 @@ function setWindow(name) {
   if (!chosen) return;
   windowChoice.value = name;
   viewer.window(...chosen);
+  if (shown.modality === "CT") beside.window(...chosen);
 }
 
 // ---- answers ----
@@ -165,14 +173,29 @@ async function show(answer, on) {
 
 function drawAnswers() {
   const list = here();
-  jump = { list: [], at: -1 };
-  const cards = list.map(card);
-  if (!cards.length) cards.push(make("section", { class: "card" }, make("p", {}, "No model has read this series.")));
-  answersBox.replaceChildren(...cards);
+  const before = jump.list[jump.at]?.button;
+  const boxes = list.map(drawn);
+  jump.list = list.flatMap((answer) => cards.get(keyOf(answer)).places);
+  jump.at = jump.list.findIndex((one) => one.button === before);
+  if (!boxes.length) boxes.push(make("section", { class: "card" }, make("p", {}, "No model has read this series.")));
+  if (boxes.length !== answersBox.children.length || boxes.some((box, place) => box !== answersBox.children[place])) answersBox.replaceChildren(...boxes);
+  beside.offer(about, shown, shown ? list : [], segmentsOf);
   drawPoint();
 }
 
-function card(answer) {
+/** The card of an answer, drawn anew only when it says something else and nobody is correcting it. */
+function drawn(answer) {
+  const key = keyOf(answer);
+  const says = JSON.stringify([answer, answer === latest(answer)]);
+  const kept = cards.get(key);
+  if (kept && (kept.says === says || kept.review?.busy)) return kept.box;
+  const made = { says, places: [], review: null };
+  cards.set(key, made);
+  made.box = card(answer, made);
+  return made.box;
+}
+
+function card(answer, made) {
   const done = answer.status === "done";
   const words = { done: "done", refused: "refused", failed: "failed" };
   const box = make("section", { class: `card answer${answer === latest(answer) || !done ? "" : " off"}`, "data-job": answer.job },
@@ -184,13 +207,14 @@ function card(answer) {
   if (!done) return box;
   if (answer.segments.length) box.append(segmentList(answer));
   const placed = answer.findings.filter((one) => one.centre_lps_mm || !answer.class_scores.length); // scores have a table
-  if (placed.length) box.append(findingList({ ...answer, findings: placed }));
+  if (placed.length) box.append(findingList({ ...answer, findings: placed }, made.places));
   if (answer.class_scores.length) box.append(scoreTable(answer));
+  if (answer.maps.length) box.append(maps.list(answer));
   if (!answer.findings.length && !answer.class_scores.length) box.append(make("p", {}, "Nothing found."));
   box.append(make("div", { class: "files" }, ...answer.files.map((kind) =>
     make("a", { class: "button", href: `/api/v1/jobs/${answer.job}/series/${answer.series}/${kind}`, download: true }, { seg: "SEG", sr: "SR", nifti: "NIfTI", json: "JSON", report: "Report" }[kind]))));
-  const review = new Review({ answer, study, viewer, root, make, say, ask, post, proof, complaint, keyOf, segmentsOf, reload: () => load(), opacity });
-  box.append(review.box);
+  made.review = new Review({ answer, study, viewer, root, make, say, ask, post, proof, complaint, keyOf, segmentsOf, reload: () => load(), opacity });
+  box.append(made.review.box);
   return box;
 }
 
@@ -214,9 +238,9 @@ function segmentList(answer) {
 
 const UNITS = { "mm": "mm", "ml": "ml", "mm3": "mm³", "cm3": "cm³", "1": "", "[hnsf'U]": "HU", "{Hounsfield}": "HU", "%": "%" };
 
-const SIZES = new Set(["mm", "ml", "mm3", "cm3"]); // what a line shows; the rest is named where the pointer rests
+const SIZES = new Set(["ml", "mm"]); // what a line shows; the rest is named where the pointer rests
 
-function findingList(answer) {
+function findingList(answer, places) {
   const names = new Map(answer.segments.map((one) => [one.number, one.label]));
   const list = make("ul", { class: "findings" });
   for (const one of answer.findings) {
@@ -228,7 +252,7 @@ function findingList(answer) {
     const at = one.centre_lps_mm;
     const button = make("button", { type: "button", disabled: !at, title: one.measurements.map((m) => `${m.concept.meaning}: ${Number(m.value.toPrecision(4))} ${UNITS[m.unit] ?? m.unit}`).join("\n"), onclick: () => go(jump.list.findIndex((entry) => entry.button === button)) },
       make("span", {}, `${label}${part}`), make("span", { class: "v" }, values.join(" · ")));
-    if (at) jump.list.push({ at, button });
+    if (at) places.push({ at, button });
     list.append(make("li", {}, button));
   }
   return list;
@@ -256,7 +280,10 @@ function go(number) {
 
 seriesChoice.addEventListener("change", open);
 windowChoice.addEventListener("change", () => setWindow(windowChoice.value));
-opacity.addEventListener("input", () => [...viewer.layers.keys()].forEach((key) => viewer.fade(key, Number(opacity.value))));
+opacity.addEventListener("input", () => {
+  for (const key of viewer.layers.keys()) viewer.fade(key, Number(opacity.value));
+  beside.fade(Number(opacity.value));
+});
 
 const measure = document.getElementById("measure");
 measure.addEventListener("click", () => {
@@ -304,33 +331,52 @@ addEventListener("keydown", (event) => {
 
 const asked = new Set();
 
+const pointBox = document.getElementById("point-models"); // reviewers have it
+const pointState = document.getElementById("point-state");
+const pointModels = () => about.point_models.filter((one) => one.modality === shown?.modality);
+
 function drawPoint() {
-  const box = document.getElementById("point-models");
-  if (!box) return;
-  const fitting = about.point_models.filter((one) => one.modality === shown?.modality);
+  if (!pointBox) return;
+  const fitting = pointModels();
   document.getElementById("point").hidden = !fitting.length;
-  box.replaceChildren(...fitting.map((one) => make("button", { type: "button", class: "primary", onclick: () => askAt(one) }, one.title)));
+  if (fitting.map((one) => one.title).join() === [...pointBox.children].map((one) => one.textContent).join()) return;
+  pointBox.replaceChildren(...fitting.map((one) => make("button", { type: "button", class: "primary", onclick: () => askAt(one) }, one.title)));
+}
+
+/** Let the server load scan and model before anybody asks. */
+function preparePoints() {
+  const [model] = pointModels();
+  if (pointBox && model) post(`/api/v1/studies/${study}/series/${shown.name}/point/prepare`, { model: model.reference });
 }
 
 async function askAt(model) {
+  const began = performance.now();
+  pointState.textContent = "It reads the place…";
   const answer = await post(`/api/v1/studies/${study}/series/${shown.name}/point`, { model: model.reference, lps_mm: viewer.place });
-  if (!answer) return;
+  if (!answer) return void (pointState.textContent = "");
   asked.add((await answer.json()).job);
-  document.getElementById("point-state").textContent = "It reads the place…";
-  setTimeout(() => load(), 700);
+  pointBox.dataset.answered = ((performance.now() - began) / 1000).toFixed(2);
+  await load();
+  pointBox.dataset.seconds = ((performance.now() - began) / 1000).toFixed(2);
+  pointBox.dataset.asked = String(Number(pointBox.dataset.asked ?? 0) + 1);
 }
 
 /** Show what came of a point as soon as it is there. */
 async function receivePoints() {
   for (const answer of about.answers.filter((one) => asked.has(one.job) && !["waiting", "running"].includes(one.state))) {
     asked.delete(answer.job);
-    document.getElementById("point-state").textContent = answer.status === "done" ? "" : `${answer.status}: ${answer.reason}`;
-    if (answer.status === "done" && answer.series === shown?.name) await show(answer, true);
+    pointState.textContent = answer.status === "done" ? "" : `${answer.status}: ${answer.reason}`;
+    if (answer.status !== "done" || answer.series !== shown?.name) continue;
+    await show(answer, true);
+    const place = jump.list.findIndex((one) => cards.get(keyOf(answer)).places.includes(one));
+    if (place >= 0) go(place);
   }
   if (asked.size) setTimeout(() => load(), 700);
 }
 
-new EventSource("/events").addEventListener("changed", () => load());
-await load(true);
+await load();
+const events = new EventSource("/events");
+for (const kind of ["open", "changed"]) events.addEventListener(kind, load);
 page.dataset.viewer = "1";
+window.hounsfieldBeside = beside;
 window.hounsfieldViewer = viewer; // for tests and for people who look under the bonnet

@@ -2,6 +2,8 @@
 // NiiVue counts in RAS, so x and y change their sign on the way in and out, and nowhere else.
 import { Niivue, NVImage, SLICE_TYPE, SHOW_RENDER, DRAG_MODE, MULTIPLANAR_TYPE } from "./vendor/niivue.js";
 
+import { fillBetween } from "./between.js";
+
 export const VIEWS = {
   planes: "Planes",
   axial: "Axial",
@@ -18,8 +20,13 @@ const TYPES = {
   render: SLICE_TYPE.RENDER,
 };
 
+const ACROSS = { sagittal: 0, coronal: 1, axial: 2 }; // drawings lie in RAS order
+
 const MOST_LAYERS = 8;
 const LARGE = 8e6;
+
+/** Blue over yellow to red, as in the reports; clear at the low end of the scale. */
+const RAMP = { R: [40, 40, 250, 220], G: [60, 190, 220, 40], B: [190, 200, 60, 30], I: [0, 89, 166, 255] };
 
 const flip = ([x, y, z]) => [-x, -y, z];
 
@@ -54,6 +61,8 @@ export class Viewer {
       loadingText: "",
       dragMode: DRAG_MODE.windowing,
     });
+    this.nv.addColormap("ramp", { ...RAMP, A: [0, 255, 255, 255] });
+    this.viewName = "planes";
     this.nv.onLocationChange = (place) => this.#tell(place);
     this.ready = this.nv.attachToCanvas(canvas);
   }
@@ -82,6 +91,7 @@ export class Viewer {
   }
 
   view(name) {
+    this.viewName = name;
     this.nv.setSliceType(TYPES[name]);
   }
 
@@ -90,6 +100,12 @@ export class Viewer {
     volume.cal_min = low;
     volume.cal_max = high;
     this.nv.updateGLVolume();
+  }
+
+  /** The window as it is. */
+  get shownWindow() {
+    const { cal_min: low, cal_max: high } = this.nv.volumes[0];
+    return { low, high };
   }
 
   /** The window that the volume itself suggests: nearly all of its values. */
@@ -111,6 +127,20 @@ export class Viewer {
     this.#colour(key);
     for (const sheet of sheets.slice(0, -1)) this.nv.volumes.push(sheet.image);
     this.nv.addVolume(sheets.at(-1).image);
+  }
+
+  /**
+   * Lay a map of numbers over the volume, clear at its low end; the scale that its colours span. Without a
+   * range [low, high] that is from 0 (or the least value) to the 98th percentile.
+   */
+  async layMap(key, url, { label, unit, range }) {
+    const image = await NVImage.loadFromUrl({ url, name: "map.nii.gz", colormap: "ramp", opacity: 1 });
+    const [low, high] = range ?? [Math.min(0, image.global_min), image.robust_max];
+    image.cal_min = low;
+    image.cal_max = high > low ? high : low + 1;
+    this.layers.set(key, { image, sheets: [{ group: [], image }], segments: [], alphas: new Map(), opacity: 0.5, map: { label, unit } });
+    this.nv.addVolume(image);
+    return { low: image.cal_min, high: image.cal_max };
   }
 
   lift(key) {
@@ -141,7 +171,8 @@ export class Viewer {
   }
 
   #colour(key) {
-    const { sheets, alphas, opacity } = this.layers.get(key);
+    const { sheets, alphas, opacity, map } = this.layers.get(key);
+    if (map) return void (sheets[0].image.opacity = opacity);
     for (const { group, image } of sheets) {
       image.setColormapLabel(colours(group, (number) => (alphas.get(number) > 0 ? 255 : 0)));
       image.opacity = opacity * (group.length === 1 ? alphas.get(group[0].number) : 1);
@@ -182,8 +213,12 @@ export class Viewer {
   #tell(place) {
     const vox = [...place.vox].slice(0, 3).map(Math.round);
     const labels = [];
-    for (const { image, segments } of this.layers.values()) {
+    for (const { image, segments, map } of this.layers.values()) {
       const number = image.getValue(vox[0], vox[1], vox[2]);
+      if (map) {
+        labels.push(`${map.label} ${Number.isFinite(number) ? number.toPrecision(3) : "–"}${map.unit === "1" ? "" : ` ${map.unit}`}`);
+        continue;
+      }
       const found = segments.find((one) => one.number === number);
       if (found) labels.push(found.label);
     }
@@ -199,6 +234,7 @@ export class Viewer {
     const layer = this.layers.get(key);
     if (layer) nv.loadDrawing(layer.image);
     else nv.createEmptyDrawing();
+    this.begun = nv.drawBitmap.slice();
     nv.drawLut = cmapLut(segments);
     nv.setDrawOpacity?.(0.55);
     nv.drawOpacity = 0.55;
@@ -221,10 +257,13 @@ export class Viewer {
     this.nv.drawUndo();
   }
 
-  /** Fill the slices between those that were drawn, in one view. */
-  between(view) {
-    this.nv.interpolateMaskSlices(undefined, undefined, { sliceType: TYPES[view], useIntensityGuided: false });
+  /** Fill the slices between those on which a segment was drawn, in one view; how many voxels that took. */
+  between(view, value) {
+    const size = [...this.nv.back.dims].slice(1, 4);
+    const count = fillBetween(this.nv.drawBitmap, this.begun, size, ACROSS[view], value);
+    this.nv.drawAddUndoBitmap();
     this.nv.refreshDrawing(true);
+    return count;
   }
 
   /** The drawing as the bytes of a NIfTI file on the volume's own grid. */
@@ -235,6 +274,7 @@ export class Viewer {
   stopDrawing() {
     this.nv.setDrawingEnabled(false);
     this.nv.closeDrawing();
+    this.begun = null;
   }
 }
 

@@ -43,6 +43,8 @@ class ViewSeries:
         Why it cannot be shown; empty if it can.
     repaired
         It can be shown only after its slices were resampled to a uniform grid.
+    frame
+        UID of the frame of reference, empty where there is none: series of one frame share their millimetres.
     shape, spacing_mm
         (slices, rows, columns); empty where there is no grid.
     """
@@ -58,6 +60,7 @@ class ViewSeries:
     problem: str
     repaired: bool
     times: int
+    frame: str
 
     def as_dict(self) -> dict[str, Any]:
         """As data."""
@@ -181,6 +184,7 @@ def _view(series: Series) -> ViewSeries:
         problem=problem,
         repaired=series.is_repairable,
         times=len(series.times_s),
+        frame="" if geometry is None else geometry.frame_of_reference_uid or "",
     )
 
 

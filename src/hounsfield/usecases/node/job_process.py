@@ -41,6 +41,7 @@ def main() -> None:
             repair=order.repair,
             allow_unproven=order.allow_unproven,
             captures=order.captures,
+            explain=order.explain,
             mode="whole" if order.whole else "window",
         )
         try:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from sqlalchemy import Row
+
 from hounsfield.audit import AuditEvent
 from hounsfield.department import jobs, reviews
 from hounsfield.department.reviews import NewReview
@@ -127,11 +129,22 @@ def label_path(node: Node, job_id: int, series: str, version: int) -> Path:
     SettingsError
         If there is no such version.
     """
+    return labels_folder(node) / str(version_row(node, job_id, series, version).label_path)
+
+
+def version_row(node: Node, job_id: int, series: str, version: int) -> Row[Any]:
+    """The correction that made a label version.
+
+    Raises
+    ------
+    SettingsError
+        If there is no such version.
+    """
     with node.database.read() as connection:
-        name = reviews.label_of(connection, job_id, series, version)
-    if name is None:
+        row = reviews.version_of(connection, job_id, series, version)
+    if row is None:
         raise SettingsError(f"there is no version {version} of these labels", "open the study again")
-    return labels_folder(node) / name
+    return row
 
 
 def _checked(node: Node, drawing: Path, judged: Judged) -> tuple[NDArray[np.uint8], Geometry]:

@@ -42,6 +42,7 @@ class Order:
     at_mm: tuple[float, float, float] | None = None
     captures: bool = False
     deidentify: Mapping[str, bool] | None = None
+    explain: bool = False
 
     @classmethod
     def of(cls, route: Route, digests: Sequence[str]) -> Order:
@@ -57,6 +58,7 @@ class Order:
             tuple(digests),
             captures=route.captures,
             deidentify=None if route.deidentify is None else route.deidentify.model_dump(),
+            explain=route.explain,
         )
 
     def to_json(self) -> str:
@@ -173,7 +175,7 @@ def check_routes(routes: Sequence[Route]) -> None:
     PackageError
         If a model is not installed or broken.
     SettingsError
-        If a budget is not a size, or the model has nothing for the precision.
+        If a budget is not a size, the model has nothing for the precision, or cannot be explained.
     """
     for route in routes:
         package = open_package(route.model)
@@ -181,6 +183,10 @@ def check_routes(routes: Sequence[Route]) -> None:
         if package.manifest.graph_for(route.precision) is None:
             fact = f"route {route.name}: {package.reference} cannot run at {route.precision}"
             raise SettingsError(fact, f"choose one of {', '.join(package.precisions)}")
+        if route.explain:
+            from hounsfield.usecases.explaining import demand_explainable
+
+            demand_explainable(package)
 
 
 def jobs_for(routes: Sequence[Route], answers: Sequence[SeriesAnswer], study_uid: str, version: int) -> list[NewJob]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Row
 
-from hounsfield.department import jobs, reviews
+from hounsfield.department import described, jobs, reviews
 from hounsfield.errors import SettingsError
 from hounsfield.usecases.node.imaging import StudyImages
 from hounsfield.usecases.node.opening import Node
@@ -39,8 +39,16 @@ def view_study(images: StudyImages, study_uid: str) -> dict[str, Any]:
         rows = sorted(jobs.listed(connection, study_uid=study_uid), key=lambda row: -row.id)
         written = {row.id: jobs.results_of(connection, row.id) for row in rows}
         said = reviews.of_study(connection, study_uid)
+        others = described.others_of_person(connection, study_uid)
     answers = [answer for row in rows for answer in _answers(node, row, written[row.id], said)]
-    return {"study_uid": study_uid, "series": series, "answers": answers, "point_models": list(point_models())}
+    told = ("study_uid", "study_date", "modalities", "description")
+    return {
+        "study_uid": study_uid,
+        "series": series,
+        "answers": answers,
+        "point_models": list(point_models()),
+        "priors": [{key: getattr(one, key) for key in told} for one in others],
+    }
 
 
 def _answers(node: Node, row: Row[Any], written: list[Row[Any]], said: list[Row[Any]]) -> list[dict[str, Any]]:
@@ -72,20 +80,25 @@ def _answers(node: Node, row: Row[Any], written: list[Row[Any]], said: list[Row[
                 "warnings": one["warnings"],
                 "figures": one["figures"],
                 "files": [kind for kind in kinds if kind in DOWNLOADS],
-                **_content(node.results / kinds["json"] if "json" in kinds else None),
+                **_content(node.results / kinds["json"] if "json" in kinds else None, kinds),
                 "reviews": theirs,
             }
         )
     return found or [{**about, "package": order["model"], "series": "", "status": row.state, **_content(None)}]
 
 
-def _content(path: Path | None) -> dict[str, Any]:
-    """Segments, findings and scores from a job's JSON result."""
+def _content(path: Path | None, kinds: Collection[str] = ()) -> dict[str, Any]:
+    """Segments, findings, scores and maps from a job's JSON result."""
     empty: dict[str, Any] = {"segments": [], "findings": [], "class_scores": []}
     if path is None or not path.is_file():
-        return empty
+        return {**empty, "maps": []}
     data: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return {key: data.get(key, []) for key in empty}
+    maps = [
+        {"kind": f"{what}-{one['number']}", "label": one["label"], "unit": one["unit"], "explains": what != "map"}
+        for what in ("explanation", "map")
+        for one in data.get(f"{what}s", ())
+    ]
+    return {**{key: data.get(key, []) for key in empty}, "maps": [one for one in maps if one["kind"] in kinds]}
 
 
 def _review(row: Row[Any]) -> dict[str, Any]:

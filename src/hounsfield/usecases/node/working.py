@@ -80,7 +80,7 @@ class Worker:
                 lay_out(self.node, order, folder / "input")
             said = self._run(job, order, folder, stopped)
             if said is not None:
-                self._record(job, order, folder, said)
+                record(self.node, job, order, folder, said)
         except HounsfieldError as error:
             jobs.fail(self.node.database, job, error.fact, again=False)
             log("job-failed", job=job.id, reason=error.fact)
@@ -147,32 +147,41 @@ class Worker:
         fact = {"error": "EngineError", "fact": f"its process ended without an answer ({process.wait()})"}
         return {"error": fact}
 
-    def _record(self, job: Leased, order: Order, folder: Path, said: dict[str, Any]) -> None:
-        """Write down what became of the job: results and deliveries with it, or why there are none."""
-        error = said.get("error") or _worst(said["result"]["series"])
-        if error is not None:
-            again = error["error"] not in _HOPELESS
-            jobs.fail(self.node.database, job, error["fact"], again=again)
-            log("job-failed", job=job.id, error=error["error"], again=again)
-            return
-        result = said["result"]
-        done = [one for one in result["series"] if one["status"] == "done"]
-        refused = [one["error"]["fact"] for one in result["series"] if one["status"] == "refused"]
-        if done and order.deidentify is not None:
-            (folder / "input").rename(folder / "output" / IMAGES)
-        stored = store_results(folder / "output", self.node.results / f"{job.id}-{job.fence}", done) if done else ()
-        finished = Finished(
-            outcome="done" if done else "refused",
-            reason="; ".join(refused),
-            outcome_json=json.dumps(_summary(result)),
-            results=stored,
-            destinations=self.node.takers(order.destinations, "dicom", "stow"),
-        )
-        ours = jobs.finish(self.node.database, job, finished)
-        log("job-ends", job=job.id, outcome=finished.outcome, results=len(stored), recorded=ours)
-        what = {"job": job.id, "study": job.study_uid, "route": job.route, "package": result["package"]}
-        digest = {"package_digest": result["package_digest"], "outcome": finished.outcome}
-        self.node.audit(AuditEvent("procedure-record", "worker", {**what, **digest}))
+
+def record(node: Node, job: Leased, order: Order, folder: Path, said: dict[str, Any]) -> None:
+    """Write down what became of a job: results and deliveries with it, or why there are none.
+
+    Parameters
+    ----------
+    folder
+        Where the job worked; its results in ``output``.
+    said
+        What ran it said: ``{"result": RunResult.as_dict()}`` or ``{"error": HounsfieldError.as_dict()}``.
+    """
+    error = said.get("error") or _worst(said["result"]["series"])
+    if error is not None:
+        again = error["error"] not in _HOPELESS
+        jobs.fail(node.database, job, error["fact"], again=again)
+        log("job-failed", job=job.id, error=error["error"], again=again)
+        return
+    result = said["result"]
+    done = [one for one in result["series"] if one["status"] == "done"]
+    refused = [one["error"]["fact"] for one in result["series"] if one["status"] == "refused"]
+    if done and order.deidentify is not None:
+        (folder / "input").rename(folder / "output" / IMAGES)
+    stored = store_results(folder / "output", node.results / f"{job.id}-{job.fence}", done) if done else ()
+    finished = Finished(
+        outcome="done" if done else "refused",
+        reason="; ".join(refused),
+        outcome_json=json.dumps(_summary(result)),
+        results=stored,
+        destinations=node.takers(order.destinations, "dicom", "stow"),
+    )
+    ours = jobs.finish(node.database, job, finished)
+    log("job-ends", job=job.id, outcome=finished.outcome, results=len(stored), recorded=ours)
+    what = {"job": job.id, "study": job.study_uid, "route": job.route, "package": result["package"]}
+    digest = {"package_digest": result["package_digest"], "outcome": finished.outcome}
+    node.audit(AuditEvent("procedure-record", "worker", {**what, **digest}))
 
 
 def lay_out(node: Node, order: Order, folder: Path) -> None:
