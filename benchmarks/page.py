@@ -1,10 +1,13 @@
-"""How quick the page is: a worklist of 100,000 studies, a whole chest CT, switching an overlay.
+"""How quick the page is: a worklist of 100,000 studies, a whole chest CT, an overlay, a model at a click.
 
-    python benchmarks/page.py [--studies 100000]
+    python benchmarks/page.py [--studies 100000] [--box] [--out benchmarks/results/page.json]
 
 The worklist is asked for over HTTP from a node's web part in this process. The CT (512 x 512 x 133,
 shared/data) is opened in Debian's Chromium without a graphics card, from the click to the images;
-the overlay is a label map of its lungs' air, switched twenty times. Medians; JSON on standard output.
+the overlay is a label map of its lungs' air, switched twenty times. Then ``lung-nodule-ct`` is asked at
+its nodule: the first time as soon as the images are there, then three times more; seconds from the
+button to the overlay, and of that until the server had answered with everything written. ``--box`` takes
+36 slices of 128 x 128 instead, to try the benchmark. Medians; JSON on standard output.
 """
 
 from __future__ import annotations
@@ -19,12 +22,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Page, sync_playwright
 from sqlalchemy import insert
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from tests.browser import chest  # noqa: E402
 from tests.browser.chromium import launch, window  # noqa: E402
 from tests.browser.served import PASSWORD  # noqa: E402
 from tests.server.serving import Serving, fill  # noqa: E402
@@ -33,7 +37,9 @@ from hounsfield.department.tables import studies, study_facts  # noqa: E402
 from hounsfield.usecases.node.opening import Node, open_node  # noqa: E402
 from hounsfield.usecases.node.people import add_user  # noqa: E402
 
-CT = ROOT.parent / "shared" / "data" / "ct-chest-lidc-idri-0001" / "LIDC-IDRI-0001.tar.xz"
+DATA = ROOT.parent / "shared" / "data"
+CT = DATA / chest.ARCHIVE
+POINTS = 4
 PAGES = {
     "first page": "/",
     "last page": "/?page=2000",
@@ -97,11 +103,34 @@ def worklist_ms(serving: Serving) -> dict[str, float]:
     return found
 
 
-def images(serving: Serving, folder: Path) -> dict[str, Any]:
-    """Seconds until a chest CT is seen, first and again, and milliseconds to switch an overlay."""
+def scan(folder: Path, *, box: bool) -> list[Path]:
+    """The files of the CT, or of a small box of it."""
+    if box:
+        return sorted(chest.save(chest.slices(DATA), folder, "20000101", "1").iterdir())
     with tarfile.open(CT) as archive:
         archive.extractall(folder, filter="data")
-    fill(serving.node, sorted(path for path in folder.rglob("*") if path.is_file()))
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def points(page: Page) -> dict[str, Any]:
+    """Seconds that a model takes at a click: the first time, then again."""
+    place, took = chest.nodule_mm(chest.slices(DATA)), []
+    for turn in range(POINTS):
+        page.evaluate(f"window.hounsfieldViewer.goTo({[place[0] + turn, *place[1:]]})")
+        page.get_by_role("button", name="Lung nodule segmentation").click()
+        page.wait_for_selector(f"#point-models[data-asked='{turn + 1}']", timeout=300_000)
+        box = page.locator("#point-models")
+        took.append([float(box.get_attribute(f"data-{name}") or "nan") for name in ("seconds", "answered")])
+    seen, answered = zip(*took, strict=True)
+    return {
+        "first": {"seen_s": seen[0], "answered_s": answered[0]},
+        "again": {"seen_s": list(seen[1:]), "answered_s": list(answered[1:])},
+    }
+
+
+def images(serving: Serving, files: list[Path]) -> dict[str, Any]:
+    """Seconds until a chest CT is seen, first and again, milliseconds to switch an overlay, seconds of a point."""
+    fill(serving.node, files)
     add_user(serving.node, "ada", "admin", PASSWORD, "benchmark")
     with sync_playwright() as playwright:
         browser, opened = launch(playwright), []
@@ -117,15 +146,22 @@ def images(serving: Serving, folder: Path) -> dict[str, Any]:
                 page.wait_for_selector("#study[data-viewer='1']", timeout=300_000)
                 opened.append(round(time.perf_counter() - began, 2))
             times = page.evaluate(SWITCH)
+            page.reload()
+            page.wait_for_selector("#study[data-viewer='1']", timeout=300_000)
+            asked = points(page)
         browser.close()
-    return {"first_s": opened[0], "again_s": opened[1:], "switch_ms": round(statistics.median(times), 1)}
+    switch = round(statistics.median(times), 1)
+    return {"slices": len(files), "first_s": opened[0], "again_s": opened[1:], "switch_ms": switch, "point": asked}
 
 
 def main() -> None:
     """Measure everything and print it."""
     asked = argparse.ArgumentParser()
     asked.add_argument("--studies", type=int, default=100_000)
-    count = asked.parse_args().studies
+    asked.add_argument("--box", action="store_true")
+    asked.add_argument("--out", type=Path)
+    given = asked.parse_args()
+    count = given.studies
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder / "node").mkdir()
@@ -135,8 +171,11 @@ def main() -> None:
         with Serving(folder / "node") as serving:
             found: dict[str, Any] = {"studies": count, "worklist_ms": worklist_ms(serving)}
             if CT.is_file():
-                found["ct"] = images(serving, folder / "ct")
-    print(json.dumps(found, indent=1))
+                found["ct"] = images(serving, scan(folder / "ct", box=given.box))
+    text = json.dumps(found, indent=1) + "\n"
+    print(text, end="")
+    if given.out is not None:
+        given.out.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
