@@ -232,7 +232,7 @@ def test_labels_come_back_on_the_scans_own_grid(spec: dict[str, object], cut_hea
         assert split is not None
         model, head = split[0].model, split[1]
         assert isinstance(model, bytes)
-    limits = WholeSettings("onnxruntime", slab_bytes=1 << 20)
+    limits = WholeSettings("onnxruntime", slab_bytes=1 << 16)
     answer = segment_whole(scan, read_network(model), Decision("highest"), limits, head=head, pad_value=0.5)
     pads = [(-(-n // 2) * 2 - n) for n in scan.shape]
     around = [(0, 0), *((pad // 2, pad - pad // 2) for pad in pads)]

@@ -76,7 +76,7 @@ class WholeSettings:
     @property
     def layout(self) -> Layout:
         """What the working set depends on."""
-        return Layout(self.storage, self.precision, self.threads)
+        return Layout(self.storage, self.precision, self.engine)
 
 
 @dataclass

@@ -11,9 +11,9 @@ from hounsfield.inference.whole.segmenting import padded_shape
 from hounsfield.inference.whole.working_set import working_set
 from hounsfield.planning import Machine, WholeOffer
 
-# Of the sum of all parts of the largest working set; measured 0.77 (one slab for the whole volume,
-# where the engine uses buffers twice) to 1.05 (many slabs), see benchmarks/memory_contract.py.
-_SHARE_IN_USE = 0.82
+# What a process grows by besides working sets and what planning counts for every process: threads, compiled
+# pieces, what the allocator keeps. See benchmarks/memory_contract.py.
+_AROUND_BYTES = {"openvino": 25 << 20, "onnxruntime": 0}
 _COPIES_WHILE_READING = 3
 _SLAB_BYTES = tuple(int(2**power) << 20 for power in (4, 5, 6, 6.5, 7, 7.5, 8, 8.5, 9, 10, 11))
 _WAYS = (
@@ -74,7 +74,7 @@ def predicted_workspace(run: WholeRun) -> int:
         for stage, depth in zip(run.stages, run.depths, strict=True)
     ]
     answer = math.prod(run.shapes[run.network.output]) // run.shapes[run.network.output][1] * run.depths[-1] * 8
-    return math.ceil(max(*sets, sets[-1] + answer) * _SHARE_IN_USE)
+    return max(*sets, sets[-1] + answer) + _AROUND_BYTES[run.settings.engine]
 
 
 def full_resolution_depth(run: WholeRun) -> int:
