@@ -100,8 +100,10 @@ def test_a_click_starts_a_model_and_its_answer_lies_there(browser: Browser, room
         page.mouse.click(corner["x"] + x, corner["y"] + y)
         expect(page.locator("#readout")).to_contain_text("HU")
         page.get_by_role("button", name="Lung nodule segmentation").click()
+        expect(page.locator("#point-state")).to_contain_text("ml. Being written")  # seen before it is written
         expect(page.locator(".answer .state.done")).to_be_visible()
         expect(page.locator("#readout")).to_contain_text("Lung nodule")
+        expect(page.locator("#point-state")).to_be_empty()
         expect(page.locator(".findings")).to_contain_text("ml")
         assert page.evaluate(f"{VIEWER}.layers.size") == 1
         with page.expect_download() as got:

@@ -16,7 +16,7 @@ from hounsfield.usecases.demo import write_scan
 from hounsfield.usecases.job import Job
 from hounsfield.usecases.node.imaging import StudyImages
 from hounsfield.usecases.node.opening import Node, open_node
-from hounsfield.usecases.node.point_reader import PointReader
+from hounsfield.usecases.node.point_reader import OnSeen, PointReader
 from hounsfield.usecases.node.pointing import PRIORITY, Asked, ask_at, point_models, prepare_points
 from hounsfield.usecases.node.routing import Order, check_routes
 
@@ -67,7 +67,7 @@ def test_what_the_model_refuses_is_recorded_and_the_process_stays(scene: Scene, 
     process = reader._process
     assert process is not None
     for number in (1, 2):
-        assert scene.ask(reader) == {"job": number, "state": "refused"}
+        assert scene.ask(reader) == {"job": number, "state": "refused", "seen": {}}
         assert "MR" in scene.job(number).reason
     assert reader._process is process
     assert process.poll() is None
@@ -79,13 +79,13 @@ def test_what_the_model_refuses_is_recorded_and_the_process_stays(scene: Scene, 
 class Broken(PointReader):
     """Its process dies in the middle."""
 
-    def read(self, job: Job, still_wanted: Callable[[], bool]) -> dict[str, Any]:
+    def read(self, job: Job, still_wanted: Callable[[], bool], on_seen: OnSeen) -> dict[str, Any]:
         assert still_wanted()
         raise EngineError("the process that reads points ended without an answer", "ask again")
 
 
 def test_a_point_that_could_not_be_read_at_once_waits_in_the_queue(scene: Scene) -> None:
-    assert scene.ask(Broken()) == {"job": 1, "state": "waiting"}
+    assert scene.ask(Broken()) == {"job": 1, "state": "waiting", "seen": {}}
     leased = jobs.claim(scene.node.database, "worker")
     assert leased is not None
     assert (leased.id, leased.attempt) == (1, 2)

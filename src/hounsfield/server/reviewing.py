@@ -111,7 +111,7 @@ def _showing(app: FastAPI, node: Node, images: StudyImages) -> None:
 def _pointing(app: FastAPI, images: StudyImages, reader: PointReader) -> None:
     @app.post("/api/v1/studies/{study_uid}/series/{series}/point")
     def point(caller: Reviewer, study_uid: StudyUid, series: SeriesName, said: Point) -> dict[str, Any]:
-        """Let a model read the surroundings of a point now; the job, and its state afterwards."""
+        """Let a model read the surroundings of a point now; the job, and what was found."""
         return ask_at(images, reader, Asked(study_uid, series, said.model, said.lps_mm, caller.name))
 
     @app.post("/api/v1/studies/{study_uid}/series/{series}/point/prepare", status_code=202)

@@ -354,17 +354,31 @@ async function askAt(model) {
   pointState.textContent = "It reads the place…";
   const answer = await post(`/api/v1/studies/${study}/series/${shown.name}/point`, { model: model.reference, lps_mm: viewer.place });
   if (!answer) return void (pointState.textContent = "");
-  asked.add((await answer.json()).job);
-  pointBox.dataset.answered = ((performance.now() - began) / 1000).toFixed(2);
+  const { job, seen } = await answer.json();
+  asked.add(job);
+  if (seen.segments) await preview(job, seen, began);
   await load();
+}
+
+/** Show what the model found while it is still being written: only a box of labels, without a card. */
+async function preview(job, seen, began) {
+  const words = seen.segments.map((one) => `${one.label}: ${Number(one.volume_ml.toPrecision(3))} ml`).join(", ");
+  pointState.textContent = seen.nifti ? `${words}. Being written…` : "Nothing was found there. Being written…";
+  pointBox.dataset.answered = ((performance.now() - began) / 1000).toFixed(2);
+  if (seen.nifti) {
+    const url = `data:application/octet-stream;base64,${seen.nifti}`;
+    await viewer.lay(`preview-${job}`, url, segmentsOf(seen), true);
+    viewer.fade(`preview-${job}`, Number(opacity.value));
+  }
   pointBox.dataset.seconds = ((performance.now() - began) / 1000).toFixed(2);
-  pointBox.dataset.asked = String(Number(pointBox.dataset.asked ?? 0) + 1);
 }
 
 /** Show what came of a point as soon as it is there. */
 async function receivePoints() {
   for (const answer of about.answers.filter((one) => asked.has(one.job) && !["waiting", "running"].includes(one.state))) {
     asked.delete(answer.job);
+    viewer.lift(`preview-${answer.job}`);
+    pointBox.dataset.asked = String(Number(pointBox.dataset.asked ?? 0) + 1);
     pointState.textContent = answer.status === "done" ? "" : `${answer.status}: ${answer.reason}`;
     if (answer.status !== "done" || answer.series !== shown?.name) continue;
     await show(answer, true);

@@ -117,13 +117,14 @@ export class Viewer {
   /**
    * Lay a label map over the volume; its segments are {number, label, rgb}. NiiVue knows one opacity per
    * layer, so a few segments become a layer each, over the same voxels; many share one and are on or off.
+   * A part has a grid of its own inside the volume's, and says nothing of the voxel under the cross.
    */
-  async lay(key, url, segments) {
+  async lay(key, url, segments, part = false) {
     if (this.layers.has(key)) return;
     const image = await NVImage.loadFromUrl({ url, name: "labels.nii.gz", opacity: 1 });
     const groups = segments.length <= MOST_LAYERS ? segments.map((one) => [one]) : [segments];
     const sheets = groups.map((group, number) => ({ group, image: number ? copyOf(image, `${key}-${number}`) : image }));
-    this.layers.set(key, { image, sheets, segments, alphas: new Map(segments.map((one) => [one.number, 1])), opacity: 0.5 });
+    this.layers.set(key, { image, sheets, segments, alphas: new Map(segments.map((one) => [one.number, 1])), opacity: 0.5, part });
     this.#colour(key);
     for (const sheet of sheets.slice(0, -1)) this.nv.volumes.push(sheet.image);
     this.nv.addVolume(sheets.at(-1).image);
@@ -213,7 +214,8 @@ export class Viewer {
   #tell(place) {
     const vox = [...place.vox].slice(0, 3).map(Math.round);
     const labels = [];
-    for (const { image, segments, map } of this.layers.values()) {
+    for (const { image, segments, map, part } of this.layers.values()) {
+      if (part) continue;
       const number = image.getValue(vox[0], vox[1], vox[2]);
       if (map) {
         labels.push(`${map.label} ${Number.isFinite(number) ? number.toPrecision(3) : "–"}${map.unit === "1" ? "" : ` ${map.unit}`}`);

@@ -20,6 +20,7 @@ from typing import Any, Final
 from hounsfield.errors import EngineError, HounsfieldError
 from hounsfield.usecases.job import Job
 
+OnSeen = Callable[[dict[str, Any]], None]
 IDLE_SECONDS: Final = 600.0
 _LOOK_SECONDS: Final = 1.0
 _SILENT_SECONDS: Final = 120.0
@@ -51,15 +52,17 @@ class PointReader:
         with self._lock:
             if self._wanted is job:
                 with suppress(HounsfieldError):
-                    self._do(job, True, lambda: True)
+                    self._do(job, True, lambda: True, _ignore)
 
-    def read(self, job: Job, still_wanted: Callable[[], bool]) -> dict[str, Any]:
+    def read(self, job: Job, still_wanted: Callable[[], bool], on_seen: OnSeen) -> dict[str, Any]:
         """Read one series: ``{"result": SeriesResult.as_dict()}`` or ``{"error": HounsfieldError.as_dict()}``.
 
         Parameters
         ----------
         still_wanted
             Asked about once a second; when it says no, the process is ended.
+        on_seen
+            Told what the model found (``point_process.seen``), before it is written.
 
         Raises
         ------
@@ -69,7 +72,7 @@ class PointReader:
         while not self._lock.acquire(timeout=_LOOK_SECONDS):
             _demand(still_wanted())
         try:
-            return self._do(job, False, still_wanted)
+            return self._do(job, False, still_wanted, on_seen)
         finally:
             self._lock.release()
 
@@ -78,7 +81,7 @@ class PointReader:
         with self._lock:
             self._end()
 
-    def _do(self, job: Job, prepare: bool, still_wanted: Callable[[], bool]) -> dict[str, Any]:
+    def _do(self, job: Job, prepare: bool, still_wanted: Callable[[], bool], on_seen: OnSeen) -> dict[str, Any]:
         if self._timer is not None:
             self._timer.cancel()
         try:
@@ -86,7 +89,7 @@ class PointReader:
                 self._end()
                 self._start()
             self._tell(json.dumps({"prepare": prepare, "job": job.to_json()}))
-            return self._listen(still_wanted)
+            return self._listen(still_wanted, on_seen)
         except BaseException:
             self._end()
             raise
@@ -118,8 +121,8 @@ class PointReader:
         except BrokenPipeError as error:
             raise EngineError("the process that reads points ended", "ask again") from error
 
-    def _listen(self, still_wanted: Callable[[], bool]) -> dict[str, Any]:
-        said, heard = b"", time.monotonic()
+    def _listen(self, still_wanted: Callable[[], bool], on_seen: OnSeen) -> dict[str, Any]:
+        unread, heard = b"", time.monotonic()
         with selectors.DefaultSelector() as selector:
             selector.register(self._pipe, selectors.EVENT_READ)
             while True:
@@ -131,10 +134,13 @@ class PointReader:
                 data = os.read(self._pipe, 1 << 16)
                 if not data:
                     raise EngineError("the process that reads points ended without an answer", "ask again")
-                said += data
-                if said.endswith(b"\n"):
-                    answer: dict[str, Any] = json.loads(said)
-                    return answer
+                *lines, unread = (unread + data).split(b"\n")
+                heard = time.monotonic()
+                for line in lines:
+                    said: dict[str, Any] = json.loads(line)
+                    if "seen" not in said:
+                        return said
+                    on_seen(said["seen"])
 
     def _end(self) -> None:
         process, self._process = self._process, None
@@ -146,6 +152,10 @@ class PointReader:
         process.kill()
         process.wait()
         os.close(self._pipe)
+
+
+def _ignore(seen: dict[str, Any]) -> None:
+    """Preparing sees nothing."""
 
 
 def _demand(wanted: bool) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import secrets
 import shutil
+import threading
 from contextlib import suppress
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Any, Final
 
 from hounsfield.audit import AuditEvent
@@ -20,7 +22,7 @@ from hounsfield.usecases.job import Choices, Job, SeriesResult
 from hounsfield.usecases.models import list_models
 from hounsfield.usecases.node.imaging import StudyImages
 from hounsfield.usecases.node.opening import Node, log
-from hounsfield.usecases.node.point_reader import PointReader
+from hounsfield.usecases.node.point_reader import OnSeen, PointReader
 from hounsfield.usecases.node.routing import Order
 from hounsfield.usecases.node.working import record
 from hounsfield.usecases.run import RunResult
@@ -64,10 +66,11 @@ def prepare_points(images: StudyImages, reader: PointReader, study_uid: str, ser
 
 
 def ask_at(images: StudyImages, reader: PointReader, asked: Asked) -> dict[str, Any]:
-    """Read the surroundings of a point; the job's number and state.
+    """Read the surroundings of a point: the job's number and state, and under ``seen`` what the model found.
 
-    The results stay on the node: they are sent nowhere. Where the process that stays cannot read it,
-    the job goes to the queue, before everything else that waits.
+    It answers as soon as that is known, while the results are still being written (state ``leased``); what
+    was seen is empty where nothing came of it. The results stay on the node: they are sent nowhere. Where
+    the process that stays cannot read it, the job goes to the queue, before everything else that waits.
 
     Raises
     ------
@@ -83,10 +86,20 @@ def ask_at(images: StudyImages, reader: PointReader, asked: Asked) -> dict[str, 
     leased = _leased(node, asked.study_uid, order)
     what = {"activity": "point", "job": leased.id, "model": asked.model}
     node.audit(AuditEvent("application-activity", asked.who, what))
-    _read(node, reader, leased, order, _job(node, package, found, asked.lps_mm, f"{leased.id}-{leased.fence}"))
+    job = _job(node, package, found, asked.lps_mm, f"{leased.id}-{leased.fence}")
+    first: SimpleQueue[dict[str, Any]] = SimpleQueue()
+
+    def work() -> None:
+        try:
+            _read(node, reader, leased, order, job, first.put)
+        finally:
+            first.put({})
+
+    threading.Thread(target=work, name=f"point-{leased.id}").start()
+    seen = first.get()
     with node.database.read() as connection:
         (row,) = jobs.listed(connection, job_id=leased.id)
-    return {"job": leased.id, "state": row.state}
+    return {"job": leased.id, "state": row.state, "seen": seen}
 
 
 def _package(model: str) -> ModelPackage:
@@ -116,11 +129,11 @@ def _job(node: Node, package: ModelPackage, series: Series, lps_mm: Triple | Non
     )
 
 
-def _read(node: Node, reader: PointReader, leased: Leased, order: Order, job: Job) -> None:
+def _read(node: Node, reader: PointReader, leased: Leased, order: Order, job: Job, on_seen: OnSeen) -> None:
     """Read it, and record what came of it; without an answer the queue tries."""
     try:
         job.output.mkdir(parents=True)
-        said = reader.read(job, lambda: jobs.beat(node.database, leased))
+        said = reader.read(job, lambda: jobs.beat(node.database, leased), on_seen)
         if "result" in said:
             result = SeriesResult.from_dict(said["result"])
             said = {"result": RunResult(order.model, job.package_digest, (result,)).as_dict()}
