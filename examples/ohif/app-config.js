@@ -7,6 +7,7 @@ window.config = {
   showWarningMessageForCrossOrigin: false,
   showLoadingIndicator: true,
   investigationalUseDialog: { option: 'always' },
+  disableConfirmationPrompts: true,
   defaultDataSourceName: 'hounsfield',
   dataSources: [
     {

@@ -227,3 +227,38 @@ def test_who_looked_is_in_the_audit_trail(served: Serving, client: DICOMwebClien
     seen = [line for line in lines if line["event"]["meaning"] == "DICOM Instances Accessed"]
     assert {line["what"]["study"] for line in seen} >= {str(first.StudyInstanceUID)}
     assert any(line["event"]["meaning"] == "Query" for line in lines)
+
+
+#: What a browser with OHIF 3.13.2 asked for when a study was found and opened (docs/ohif_picture.py --requests).
+OHIF_SEARCH = "limit=101&offset=0&fuzzymatching=false&includefield=00081030%2C00080060%2C00080090%2C00100030"
+OHIF_SERIES = "includefield=00080021%2C00080031%2C0008103E%2C00200011"
+OHIF_FRAMES = "multipart/related; type=application/octet-stream; transfer-syntax=*"
+
+
+@pytest.mark.shared_data
+def test_what_ohif_asks_for_is_answered(served: Serving, shared_data: Path) -> None:
+    first = next(iter(original(shared_data).values()))
+    study, series = str(first.StudyInstanceUID), str(first.SeriesInstanceUID)
+    with requests.Session() as session:
+        session.headers.update(served.headers["viewer"])
+
+        def ask(path: str, accept: str = "application/dicom+json") -> requests.Response:
+            answer = session.get(f"{served.url}/{path}", headers={"Accept": accept}, timeout=30)
+            assert answer.status_code == 200, (path, answer.status_code)
+            return answer
+
+        found = ask(f"studies?{OHIF_SEARCH}").json()
+        assert study in {one["0020000D"]["Value"][0] for one in found}
+        (found,) = ask(f"studies?{OHIF_SEARCH}&StudyInstanceUID={study}").json()
+        assert {"00080061", "00100010", "00100020", "00201206", "00201208"} <= set(found)
+        assert len(ask(f"studies?00100020={first.PatientID}&{OHIF_SEARCH}").json()) >= 1
+        (listed,) = ask(f"studies/{study}/series?{OHIF_SERIES}").json()
+        assert (listed["0020000E"]["Value"], listed["00080060"]["Value"]) == ([series], ["MR"])
+        headers = ask(f"studies/{study}/series/{series}/metadata").json()
+        assert {one["00080018"]["Value"][0] for one in headers} == set(original(shared_data))
+        assert all({"00280010", "00200032", "00280030", "7FE00010"} <= set(one) for one in headers)
+        path = f"studies/{study}/series/{series}/instances/{first.SOPInstanceUID}"
+        assert first.PixelData in ask(f"{path}/frames/1", OHIF_FRAMES).content
+        assert first.PixelData in ask(path, 'multipart/related; type="application/dicom"').content
+        thumbnail = ask(f"{path}/thumbnail?accept=image/jpeg", "image/avif,image/webp,*/*;q=0.8").content
+        assert Image.open(io.BytesIO(thumbnail)).format == "JPEG"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,6 +28,7 @@ from hounsfield.department.jobs import Finished, NewJob, NewResult
 from hounsfield.department.tables import instances
 from hounsfield.server.access import Needs
 from hounsfield.server.app import make_app
+from hounsfield.usecases.node import storing_web
 from hounsfield.usecases.node.opening import Node, open_node
 from hounsfield.usecases.node.tokens import add_token, read_tokens, remove_token
 
@@ -176,7 +180,7 @@ def test_stow_keeps_what_it_says_it_keeps(web: Web) -> None:
         said = [item["00081155"]["Value"][0] for item in answer.json()["00081199"]["Value"]]
         assert said == [str(one.SOPInstanceUID) for one in files]
     with web.node.database.read() as connection:
-        rows = list(connection.execute(select(instances)))
+        rows = list(connection.execute(select(instances).order_by(instances.c.sop_instance_uid)))
     assert len(rows) == 2
     for row, one in zip(rows, files, strict=True):
         assert dcmread(web.node.files.path(row.sha256)).PixelData == one.PixelData
@@ -189,6 +193,22 @@ def test_stow_says_of_each_part_what_became_of_it(web: Web) -> None:
     assert answer.status_code == 202
     assert len(answer.json()["00081199"]["Value"]) == 1
     assert [item["00081197"]["Value"][0] for item in answer.json()["00081198"]["Value"]] == [0xC000, 0xC000]
+
+
+def no_room(*_: object) -> int:
+    raise OSError(errno.ENOSPC, "no space left")
+
+
+@pytest.mark.parametrize("call", ["open", "write"])
+def test_stow_without_room_says_so_and_leaves_nothing(web: Web, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    body, kind = multipart(as_file(slice_of(6, 1)), as_file(slice_of(6, 2)))
+    with monkeypatch.context() as patch:
+        patch.setattr(storing_web, "os", SimpleNamespace(**{**vars(os), call: no_room}))
+        answer = web.client.post("/dicom-web/studies", content=body, headers={**web.headers["sender"], **kind})
+    assert answer.status_code == 507
+    assert [item["00081197"]["Value"][0] for item in answer.json()["00081198"]["Value"]] == [0xA700, 0xA700]
+    assert list(web.node.files.incoming.iterdir()) == []
+    assert web.client.post("/dicom-web/studies", content=body, headers={**web.headers["sender"], **kind}).is_success
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import secrets
 from collections.abc import AsyncIterator
@@ -19,6 +20,7 @@ from hounsfield.usecases.node.opening import Node
 
 _MOST_HEAD: Final = 8192
 _MOST_PARTS: Final = 10_000
+_AT_ONCE: Final = 8
 _BOUNDARY: Final = re.compile(r'boundary="?([A-Za-z0-9\'()+_,./:=? -]{1,70})"?', re.IGNORECASE)
 
 
@@ -52,42 +54,78 @@ def boundary_of(content_type: str) -> bytes:
 async def store_parts(
     body: AsyncIterator[bytes], boundary: bytes, node: Node, keeper: Keeper, calling: str, host: str
 ) -> list[Stored]:
-    """Receive every part into a file, keep it, and say what became of each.
+    """Receive every part into a file, keep it, and say what became of each, in their order.
+
+    While parts are being kept the next one is received, so that one commit serves several.
 
     Raises
     ------
     BadBody
         If the body is cut or malformed; parts before that are kept, as the answer cannot say.
     """
-    reader, stored = _Parts(body, boundary), list[Stored]()
-    while await reader.next_part():
-        if len(stored) >= _MOST_PARTS:
-            raise BadBody(f"there are more than {_MOST_PARTS} parts")
-        path = node.files.incoming / f"{secrets.token_hex(16)}.part"
+    reader, kept, places = _Parts(body, boundary), list[asyncio.Task[Stored]](), asyncio.Semaphore(_AT_ONCE)
+
+    async def keep(path: Path, full: bool) -> Stored:
         try:
-            full = await _receive(reader, path, limits_of(node).instance_bytes)
-            stored.append(await _keep(path, full, node, keeper, calling, host))
+            return await _keep(path, full, node, keeper, calling, host)
         finally:
             path.unlink(missing_ok=True)
-    if not stored:
+            places.release()
+
+    try:
+        while await reader.next_part():
+            if len(kept) >= _MOST_PARTS:
+                raise BadBody(f"there are more than {_MOST_PARTS} parts")
+            await places.acquire()
+            path = node.files.incoming / f"{secrets.token_hex(16)}.part"
+            full = await _receive(reader, path, limits_of(node).instance_bytes)
+            kept.append(asyncio.create_task(keep(path, full)))
+    finally:
+        found = await asyncio.gather(*kept, return_exceptions=True)
+    if not kept:
         raise BadBody("there is no part")
-    return stored
+    return [_said(one) for one in found]
+
+
+def _said(one: Stored | BaseException) -> Stored:
+    if isinstance(one, BaseException):
+        raise one
+    return one
 
 
 async def _receive(reader: _Parts, path: Path, most: int) -> bool:
-    """Write one part to a file; whether there was room for it."""
-    size, full = 0, False
-    with path.open("xb") as stream:
+    """Write one part to a file; whether the disk was full. The part is read to its end in any case."""
+    size, file = 0, _opened(path)
+    full = file is None
+    try:
         async for block in reader.content():
             size += len(block)
             if size > most:
                 raise BadBody("an instance is larger than allowed")
-            try:
-                if not full:
-                    stream.write(block)
-            except OSError:
-                full = True
+            full = full or not _wrote(file, block)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    finally:
+        if file is not None:
+            os.close(file)
     return full
+
+
+def _opened(path: Path) -> int | None:
+    """A new file for writing; ``None`` when there is no room for it."""
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return None
+
+
+def _wrote(file: int | None, block: bytes) -> bool:
+    """Whether all of a block found room (write(2) writes a part of it when there is room for a part)."""
+    try:
+        return file is not None and os.write(file, block) == len(block)
+    except OSError:
+        return False
 
 
 async def _keep(path: Path, full: bool, node: Node, keeper: Keeper, calling: str, host: str) -> Stored:
