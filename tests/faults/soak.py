@@ -127,7 +127,7 @@ def _watch(pid: int, minutes: float) -> Iterator[Sample]:
     while (passed := (time.monotonic() - began) / 60) < minutes:
         for process in _family(pid):
             try:
-                yield _look(process, round(passed, 2))
+                yield _look(process, round(passed, 2), pid)
             except OSError:  # it ended while it was looked at
                 continue
         time.sleep(_EVERY_S)
@@ -144,23 +144,26 @@ def _family(pid: int) -> Iterator[int]:
         yield from _family(int(child))
 
 
-def _look(pid: int, minutes: float) -> Sample:
+def _look(pid: int, minutes: float, watcher: int) -> Sample:
+    """One process; what a part has started itself is a child, though a fork has its part's command line."""
     place = Path(f"/proc/{pid}")
     words = (place / "cmdline").read_bytes().decode().split("\0")
     status = dict(line.split(":\t", 1) for line in (place / "status").read_text().splitlines() if ":\t" in line)
-    if "--part" in words:
-        part = words[words.index("--part") + 1]
+    if pid == watcher:
+        part = "watcher"
+    elif int(status["PPid"]) != watcher:
+        part = "child"
     else:
-        part = "web" if "hounsfield.server" in words else "watcher" if "serve" in words else "job"
+        part = words[words.index("--part") + 1] if "--part" in words else "web"
     resident = int(status.get("VmRSS", "0 kB").split()[0]) / 1024
     return Sample(minutes, part, pid, resident, int(status["Threads"]), len(list((place / "fd").iterdir())))
 
 
 def _lasting(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
-    """The samples of each part; the processes of single jobs come and go and are left out."""
+    """The samples of each part; their children, such as the processes of jobs, come and go and are left out."""
     found: dict[str, list[Sample]] = {}
     for one in samples:
-        if one.part != "job":
+        if one.part != "child":
             found.setdefault(one.part, []).append(one)
     return found
 
