@@ -135,6 +135,7 @@ def images(serving: Serving, files: list[Path]) -> dict[str, Any]:
     with sync_playwright() as playwright:
         browser, opened = launch(playwright), []
         with window(browser) as page:
+            page.set_default_timeout(300_000)
             page.goto(f"http://127.0.0.1:{serving.port}/login")
             page.fill("input[name=name]", "ada")
             page.fill("input[name=password]", PASSWORD)
@@ -146,7 +147,7 @@ def images(serving: Serving, files: list[Path]) -> dict[str, Any]:
                 page.wait_for_selector("#study[data-viewer='1']", timeout=300_000)
                 opened.append(round(time.perf_counter() - began, 2))
             times = page.evaluate(SWITCH)
-            page.reload()
+            page.reload(wait_until="commit")
             page.wait_for_selector("#study[data-viewer='1']", timeout=300_000)
             asked = points(page)
         browser.close()
