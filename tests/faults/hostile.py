@@ -31,7 +31,6 @@ class Outcome:
     longest_echo_s: float = 0.0
     growth_mib: float = 0.0
     acknowledged: int = 0
-    rejected: int = 0
     faults: list[str] = field(default_factory=list)
 
 
