@@ -7,6 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hounsfield.cli.options import (
+    AsJson,
+    GateFile,
+    JudgedPart,
+    MatchIou,
+    Quiet,
+    Repair,
+    SplitFile,
+    Threads,
+    UsedTables,
+)
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -17,22 +29,19 @@ if TYPE_CHECKING:
 def gate(
     package: Annotated[str, typer.Argument(metavar="PACKAGE", help="An installed model or a package folder.")],
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Table (.csv, .jsonl): image, label, patient_id.")],
-    rule: Annotated[Path, typer.Option("--gate", metavar="FILE", help="TOML: metrics, margins, strata, confidence.")],
+    rule: GateFile,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the verdict; new or empty.")],
     candidate: Annotated[str, typer.Option(help="Precision that wants to pass: bf16, fp16 or int8.")] = "bf16",
     against: Annotated[str, typer.Option(help="Precision that it must not be worse than.")] = "fp32",
-    split: Annotated[Path | None, typer.Option(metavar="FILE", help="JSON: split name to list of case ids.")] = None,
-    part: Annotated[str, typer.Option(help="Split to judge on; 'test' by default, where there are splits.")] = "",
-    used: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="TABLE", help="Data that trained or calibrated the model, to be kept out; repeat it."),
-    ] = None,
+    split: SplitFile = None,
+    part: JudgedPart = "",
+    used: UsedTables = None,
     engine: Annotated[str, typer.Option(help="openvino, onnxruntime or torch; the best one by default.")] = "",
-    match_iou: Annotated[float, typer.Option(min=0, max=1, metavar="IOU", help="Overlap that matches lesions.")] = 0.1,
-    repair: Annotated[bool, typer.Option("--repair", help="Resample tilted or uneven slices.")] = False,
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 means all.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
+    match_iou: MatchIou = 0.1,
+    repair: Repair = False,
+    threads: Threads = 0,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Judge whether a lower precision of a model is not worse than fp32, in every stratum that counts.
 

@@ -68,6 +68,8 @@ class GateProof(_Table):
     ----------
     against, against_sha256
         The precision that it must not be worse than, and the files of its graph.
+    against_package
+        Digest of the package that holds that graph, where it is another one: a student's teacher.
     rule_sha256
         Of the gate file.
     data_digest, patients
@@ -83,6 +85,7 @@ class GateProof(_Table):
     data_digest: Sha256
     patients: Annotated[int, Field(ge=0)]
     engine: Text
+    against_package: Sha256 | None = None
 
 
 class Evidence(_Table):

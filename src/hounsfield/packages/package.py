@@ -93,15 +93,15 @@ class ModelPackage:
         """What a precision lacks before it may be relied on, in words; empty where it is proven.
 
         The graph as it was trained needs evidence. Any other precision beside an fp32 graph is a variant of
-        it, and needs a passed gate as well.
+        it, and needs a passed gate as well. A gate that was asked, as that of a student against its teacher,
+        counts in every precision.
         """
         evidence = self.evidence(precision)
         if evidence is None:
             return f"no evidence for {precision}"
-        if precision == "fp32" or self.manifest.graph_for("fp32") is None:
-            return ""
         if evidence.gate is None:
-            return f"no gate for {precision}"
+            variant = precision != "fp32" and self.manifest.graph_for("fp32") is not None
+            return f"no gate for {precision}" if variant else ""
         told = {"pass": "", "fail": f"a failed gate for {precision}", "undecided": f"an undecided gate for {precision}"}
         return told[evidence.gate.verdict]
 

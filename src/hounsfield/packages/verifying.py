@@ -123,11 +123,15 @@ def _check_evidence(package: ModelPackage, used: Mapping[str, Mapping[str, str]]
             raise PackageInvalid(fact="it scores a segment that the manifest lacks", remedy="correct it", path=path)
         check_binding(evidence, used[package.graph(item.precision).precision], path)
         if evidence.gate is not None:
-            _check_gate(package, evidence.gate, used, path)
+            _check_gate(package, item.precision, evidence.gate, used, path)
 
 
-def _check_gate(package: ModelPackage, gate: GateProof, used: Mapping[str, Mapping[str, str]], path: Path) -> None:
-    """A verdict counts for the reference that stands beside it, and for no other."""
+def _check_gate(
+    package: ModelPackage, precision: str, gate: GateProof, used: Mapping[str, Mapping[str, str]], path: Path
+) -> None:
+    """A verdict counts for the reference beside it; only a graph as it was trained may have it elsewhere."""
+    if gate.against_package is not None and precision == "fp32":
+        return
     reference = package.manifest.graph_for(gate.against)
     if reference is None or used[reference.precision] != gate.against_sha256:
         raise PackageInvalid(

@@ -22,6 +22,7 @@ from hounsfield.errors import OutputError, TrainingError
 
 _FORMAT = 1
 _HEADER_LIMIT = 100 * 2**20
+_ADAPTERS = "adapters."
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any] | None = None) -> None:
@@ -108,11 +109,15 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, state
 
 
-def pack(network: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Everything with a shape: weights, their average, the optimiser's moments, by name."""
+def pack(
+    network: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer, adapters: nn.Module | None = None
+) -> dict[str, Tensor]:
+    """Everything with a shape: weights, their average, a student's adapters, the optimiser's moments, by name."""
     tensors = {f"network.{name}": tensor for name, tensor in weights_of(network).items()}
     tensors |= {f"average.{name}": tensor for name, tensor in weights_of(average).items()}
-    for name, parameter in network.named_parameters():
+    if adapters is not None:
+        tensors |= {f"{_ADAPTERS}{name}": tensor for name, tensor in weights_of(adapters).items()}
+    for name, parameter in _trained(network, adapters).items():
         for key, value in optimiser.state.get(parameter, {}).items():
             if isinstance(value, Tensor):
                 tensors[f"optimiser.{key}.{name}"] = value
@@ -120,12 +125,17 @@ def pack(network: nn.Module, average: nn.Module, optimiser: torch.optim.Optimize
 
 
 def unpack(
-    tensors: Mapping[str, Tensor], network: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer
+    tensors: Mapping[str, Tensor],
+    network: nn.Module,
+    average: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    adapters: nn.Module | None = None,
 ) -> None:
     """Put the tensors of :func:`pack` back, in place."""
-    for part, module in (("network.", network), ("average.", average)):
+    parts = [("network.", network), ("average.", average)]
+    for part, module in parts if adapters is None else [*parts, (_ADAPTERS, adapters)]:
         load_weights(module, {name.removeprefix(part): t for name, t in tensors.items() if name.startswith(part)})
-    parameters = dict(network.named_parameters())
+    parameters = _trained(network, adapters)
     for name, tensor in tensors.items():
         if name.startswith("optimiser."):
             key, parameter = name.removeprefix("optimiser.").split(".", 1)
@@ -133,6 +143,12 @@ def unpack(
             moment = tensor.shape == owner.shape and key != "step"
             # Moments keep the layout of their weights, so that resuming takes the same arithmetic.
             optimiser.state[owner][key] = torch.empty_like(owner.detach()).copy_(tensor) if moment else tensor.clone()
+
+
+def _trained(network: nn.Module, adapters: nn.Module | None) -> dict[str, nn.Parameter]:
+    """What the optimiser changes, by name."""
+    beside = {} if adapters is None else {f"{_ADAPTERS}{name}": p for name, p in adapters.named_parameters()}
+    return dict(network.named_parameters()) | beside
 
 
 def sync_folder(folder: Path) -> None:

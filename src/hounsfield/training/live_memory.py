@@ -123,6 +123,21 @@ def replay_step(description: Mapping[str, Any], shape: StepShape, setting: StepS
             return StepMemory(alive.peak, alive.now)
 
 
+def replay_answer(description: Mapping[str, Any], shape: StepShape, setting: StepSetting) -> int:
+    """Bytes of a network that only answers, as a teacher does: its weights and the peak of one forward pass."""
+    kind = _TYPES[setting.precision]
+    with FakeTensorMode(), torch.no_grad():
+        network = build(description).eval()
+        alive = _Alive()
+        with alive:
+            for tensor in [*network.parameters(), *network.buffers()]:
+                alive.count(tensor)
+            inputs, _ = example(description, shape, setting.batch)
+            with torch.autocast(inputs[0].device.type, kind, enabled=kind != torch.float32):
+                network(*inputs)
+            return alive.peak
+
+
 def example(description: Mapping[str, Any], shape: StepShape, batch: int) -> tuple[tuple[Tensor, ...], Tensor]:
     """Inputs and target of a step, all zero."""
     inputs = [torch.zeros(batch, *shape.image)]

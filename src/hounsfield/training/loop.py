@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hounsfield.errors import DoesNotFit, OutputError, TrainingError
+from hounsfield.architectures import architecture
+from hounsfield.errors import DoesNotFit, OutputError, SettingsError, TrainingError
 from hounsfield.training.averaging import average_into
 from hounsfield.training.batches import Batch
 from hounsfield.training.checkpoints import pack, unpack, write_tensors
@@ -25,6 +26,8 @@ from hounsfield.training.recipe import Optimisation, Recipe
 from hounsfield.training.recompute import recompute_blocks
 from hounsfield.training.schedules import learning_rate
 from hounsfield.training.state import State
+from hounsfield.training.teacher import Teacher
+from hounsfield.training.teaching import Lesson
 from hounsfield.training.validation import Score, validate
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -79,10 +82,29 @@ class Loop:
         self._weights = _class_weights(recipe, self.device)
         self._stride = int(description.get("stride", 4)) if recipe.task == "detection" else 1
         self._forward = self._wrap()
+        self._lesson: Lesson | None = None
+
+    def learn_from(self, teacher: nn.Module, table: Teacher) -> None:
+        """Let a teacher's answers be part of the loss from now on.
+
+        Raises
+        ------
+        SettingsError
+            If several processes train: what lies between the networks is trained in one.
+        """
+        if self.group.size > 1:
+            raise SettingsError("a student is taught in one process", "train without torchrun")
+        window = torch.zeros(1, int(self.description["channels_in"]), *self.recipe.window, device=self.device)
+        torch.manual_seed(self.recipe.seed)
+        blocks = architecture(str(self.description["name"])).blocks
+        self._lesson = Lesson(channels_last(teacher.to(self.device)), self.network, table, window, blocks)
+        adapters = list(self._lesson.adapters.parameters())
+        if adapters:
+            self.optimiser.add_param_group({"params": adapters, "weight_decay": 0.0})
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Continue from the tensors of a checkpoint."""
-        unpack(tensors, self.network, self.average, self.optimiser)
+        unpack(tensors, self.network, self.average, self.optimiser, self._adapters)
 
     def run(self, state: State, hooks: Hooks) -> State:
         """Train until the last step, early stopping, or the hooks say stop.
@@ -116,11 +138,16 @@ class Loop:
             return
         values = {**state.as_dict(), "scaler": self._scaler.state_dict() if self._scaler.is_enabled() else {}}
         try:
-            write_tensors(self.folder / CHECKPOINT, pack(self.network, self.average, self.optimiser), values)
+            tensors = pack(self.network, self.average, self.optimiser, self._adapters)
+            write_tensors(self.folder / CHECKPOINT, tensors, values)
         except OutputError as error:
             hooks.note(f"no checkpoint at step {state.step}: {error.fact}; the one before is kept", "warn")
             if state.finished:
                 raise
+
+    @property
+    def _adapters(self) -> nn.Module | None:
+        return None if self._lesson is None else self._lesson.adapters
 
     def restore_scaler(self, values: dict[str, Any]) -> None:
         """The loss scale of fp16 as it was."""
@@ -213,9 +240,13 @@ class Loop:
         if wait:
             self._forward.require_backward_grad_sync = False
         try:
-            with torch.autocast(self.device.type, kind, enabled=kind != torch.float32):
-                logits = self._forward(*(_last(tensor) for tensor in batch.inputs))
+            inputs = tuple(_last(tensor) for tensor in batch.inputs)
+            arithmetic = torch.autocast(self.device.type, kind, enabled=kind != torch.float32)
+            with arithmetic:
+                logits = self._forward(*inputs)
             loss = loss_of(self.recipe.loss, logits, batch.target, self._weights)
+            if self._lesson is not None:
+                loss = self._lesson.loss(loss, inputs, logits, arithmetic)
             self._scaler.scale(loss / self.plan.parts).backward()
         finally:
             if wait:

@@ -19,7 +19,7 @@ from hounsfield.architectures import architecture
 from hounsfield.errors import DoesNotFit, SettingsError
 from hounsfield.planning.machine import read_machine
 from hounsfield.planning.units import format_bytes, parse_bytes
-from hounsfield.training.live_memory import StepMemory, StepSetting, StepShape, replay_step
+from hounsfield.training.live_memory import StepMemory, StepSetting, StepShape, replay_answer, replay_step
 from hounsfield.training.probe import measure_step
 from hounsfield.training.recipe import Recipe
 
@@ -117,7 +117,11 @@ def step_shape(recipe: Recipe, description: Mapping[str, Any], window: tuple[int
 
 
 def plan_training(
-    recipe: Recipe, description: Mapping[str, Any], processes: int = 1, measure: bool = True
+    recipe: Recipe,
+    description: Mapping[str, Any],
+    processes: int = 1,
+    measure: bool = True,
+    teacher: Mapping[str, Any] | None = None,
 ) -> TrainingPlan:
     """The first rung of the ladder that keeps the budget.
 
@@ -129,6 +133,8 @@ def plan_training(
         That share the batch (and, on one machine's CPU, the memory).
     measure
         Whether a short real step may calibrate the prediction where the budget is tight.
+    teacher
+        The table of the network that teaches, if one does.
 
     Raises
     ------
@@ -155,7 +161,8 @@ def plan_training(
         batch, recompute = rungs[at]
         setting = StepSetting(batch, precision, recompute)
         memory = _replayed(description, shape, setting, recipe.window)
-        peak, parts = _whole_peak(recipe, device, memory.peak, overhead)
+        beside = 0 if teacher is None else replay_answer(teacher, shape, setting)
+        peak, parts = _whole_peak(recipe, device, memory.peak, overhead, beside)
         plan = TrainingPlan(
             device, precision, batch, own // batch, recompute, peak, budget, overhead, measured, seconds, parts,
             _reasons(recipe, own, batch, recompute, precision, device),
@@ -237,8 +244,8 @@ def _budget(recipe: Recipe, device: str, processes: int) -> int:
     return int(read_machine(accelerators=False).available_bytes * _SHARE) // processes
 
 
-def _whole_peak(recipe: Recipe, device: str, step: int, overhead: int) -> tuple[int, dict[str, int]]:
-    parts = {"step": step, "libraries and scratch": overhead}
+def _whole_peak(recipe: Recipe, device: str, step: int, overhead: int, teacher: int) -> tuple[int, dict[str, int]]:
+    parts = {"step": step, "libraries and scratch": overhead} | ({"teacher": teacher} if teacher else {})
     if device == "cpu":
         parts |= {"cases in memory": parse_bytes(recipe.data.memory), "process": _PROCESS_BYTES}
     return sum(parts.values()), parts

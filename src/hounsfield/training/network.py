@@ -9,8 +9,11 @@ import torch
 from torch import nn
 
 from hounsfield.architectures import architecture, build, load_weights, weights_of
+from hounsfield.architectures.narrowing import narrowed
 from hounsfield.errors import PackageInvalid, SettingsError
+from hounsfield.packages import ModelPackage, open_package
 from hounsfield.training.recipe import Recipe
+from hounsfield.training.teaching import demand_teacher
 
 _ANSWERS = {"segmentation": "voxels", "detection": "peaks"}
 
@@ -56,7 +59,7 @@ def describe(recipe: Recipe) -> dict[str, Any]:
 
 
 def start(recipe: Recipe, folder: Path) -> nn.Module:
-    """Build the network with seeded weights, or with those of the package to start from.
+    """Build the network with seeded weights, or with those of the package to start from or to learn from.
 
     Parameters
     ----------
@@ -67,19 +70,39 @@ def start(recipe: Recipe, folder: Path) -> nn.Module:
     torch.manual_seed(recipe.seed)
     network = build(description)
     if recipe.transfer is not None:
-        _transfer(network, recipe, folder)
+        _transfer(network, recipe, package_of(recipe.transfer.package, folder))
+    teacher = teacher_of(recipe, folder)
+    if teacher is not None and recipe.teacher is not None and recipe.teacher.start == "teacher":
+        load_weights(network, _strongest(teacher, description, recipe))
     return network
 
 
-def _transfer(network: nn.Module, recipe: Recipe, folder: Path) -> None:
+def teacher_of(recipe: Recipe, folder: Path) -> ModelPackage | None:
+    """The package that teaches, where the recipe has one; refused if it cannot teach this recipe."""
+    if recipe.teacher is None:
+        return None
+    package = package_of(recipe.teacher.package, folder)
+    demand_teacher(package, recipe, describe(recipe))
+    return package
+
+
+def package_of(reference: str, folder: Path) -> ModelPackage:
+    """The package in a folder relative to the recipe's, or an installed one."""
+    local = folder / reference
+    return open_package(str(local) if local.is_dir() else reference)
+
+
+def _strongest(teacher: ModelPackage, description: dict[str, Any], recipe: Recipe) -> dict[str, torch.Tensor]:
     from safetensors.torch import load_file
 
-    from hounsfield.packages import open_package
+    wide = dict(teacher.manifest.architecture or {})
+    return narrowed(wide, load_file(str(teacher.weights_path)), description, recipe.window)
+
+
+def _transfer(network: nn.Module, recipe: Recipe, package: ModelPackage) -> None:
+    from safetensors.torch import load_file
 
     assert recipe.transfer is not None  # noqa: S101 - the caller asked
-    reference = recipe.transfer.package
-    local = folder / reference
-    package = open_package(str(local) if local.is_dir() else reference)
     if package.weights_path is None:
         raise PackageInvalid(
             fact=f"{package.reference} has no weights to start from",

@@ -25,6 +25,7 @@ from hounsfield.packages.manifest import (
     Text,
     _Table,
 )
+from hounsfield.training.teacher import Teacher
 
 Task = Literal["segmentation", "classification", "detection", "dynamic", "fusion"]
 Side = Literal["left-right", "anterior-posterior", "superior-inferior"]
@@ -244,6 +245,7 @@ class Recipe(_Table):
     validation: Validation = Validation()
     compute: Compute = Compute()
     transfer: Transfer | None = None
+    teacher: Teacher | None = None
     package: PackageTable | None = None
     search: Search | None = None
     labels: Annotated[int, Field(ge=1, le=65535)] | None = None
@@ -270,6 +272,12 @@ class Recipe(_Table):
             raise ValueError("data.record: a fusion recipe names the columns of its record, and no other task does")
         if self.input.record and tuple(one.name for one in self.input.record) != self.data.record:
             raise ValueError("input.record: its columns are not those of data.record, in the same order")
+        if self.teacher is not None and self.task != "segmentation":
+            raise ValueError("teacher: a package teaches segmentation only")
+        if self.teacher is not None and self.teacher.start == "teacher" and self.transfer is not None:
+            raise ValueError(
+                "transfer: the student starts from its teacher's channels; else set teacher.start = 'recipe'"
+            )
         if not self.input.channels and self.task != "fusion":
             raise ValueError("input.channels: name at least one channel")
         if per_image and self.package is not None and not self.quantities:

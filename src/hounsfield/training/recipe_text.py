@@ -72,6 +72,8 @@ def parse_recipe(table: Mapping[str, Any], path: Path) -> Recipe:
 def recipe_digest(recipe: Recipe) -> str:
     """sha256 of what decides the weights: the recipe without package texts, search and checkpoint interval."""
     table = recipe.model_dump(mode="json", exclude={"package": True, "search": True, "compute": {"checkpoint_every"}})
+    if recipe.teacher is None:
+        del table["teacher"]  # so that recipes without one keep their digest
     table["output_channels"] = recipe.output_channels
     return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
 

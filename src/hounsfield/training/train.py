@@ -18,6 +18,7 @@ from torch import nn
 
 from hounsfield.architectures import load_weights, weights_of
 from hounsfield.errors import OutputError, OutputExists, TrainingError
+from hounsfield.packages import ModelPackage
 from hounsfield.training.allocator import return_memory_at_once
 from hounsfield.training.checkpoints import read_tensors, write_bytes, write_tensors, write_text
 from hounsfield.training.curves import curves_png
@@ -25,11 +26,12 @@ from hounsfield.training.finishing import Finished, finish
 from hounsfield.training.loop import BEST, CHECKPOINT, Hooks, Loop
 from hounsfield.training.material import Material, Told, gather
 from hounsfield.training.memory_plan import TrainingPlan, plan_training
-from hounsfield.training.network import describe, start
+from hounsfield.training.network import describe, start, teacher_of
 from hounsfield.training.processes import Group, joined
 from hounsfield.training.recipe import Recipe
 from hounsfield.training.recipe_text import recipe_digest
 from hounsfield.training.state import State
+from hounsfield.training.teaching import teacher_description, teacher_network
 from hounsfield.version import __version__
 
 PLAN = "plan.json"
@@ -112,15 +114,18 @@ def train(job: Job, hooks: Hooks, told: Told) -> Trained:
         told = told if group.first else _nobody
         job.folder.mkdir(parents=True, exist_ok=True)
         material = _material(job, description, group, told)
-        plan = _plan(job, description, group)
+        teacher = teacher_of(recipe, job.recipe_folder)
+        plan = _plan(job, description, teacher, group)
         if plan.measured and plan.device == "cpu":
             return_memory_at_once()
         hooks.note(f"plan: {plan}", "note")
         loop = Loop(recipe, description, _network(job, material), material, plan, job.folder, group)
+        if teacher is not None and recipe.teacher is not None:
+            loop.learn_from(teacher_network(teacher, recipe.teacher), recipe.teacher)
         state = _state(job, loop, material, state_before, hooks)
         state = loop.run(state, hooks)
         group.wait()
-        trained = _leave(job, loop, state, description, hooks) if group.first else None
+        trained = _leave(job, loop, state, description, teacher, hooks) if group.first else None
         group.wait()
         return trained or Trained(job.folder, job.folder / WEIGHTS, state, loop.plan, None)
 
@@ -148,13 +153,15 @@ def _material(job: Job, description: dict[str, Any], group: Group, told: Told) -
     return material
 
 
-def _plan(job: Job, description: dict[str, Any], group: Group) -> TrainingPlan:
+def _plan(job: Job, description: dict[str, Any], teacher: ModelPackage | None, group: Group) -> TrainingPlan:
     """The plan of the run before, if there is one: exact resuming needs the same parts."""
     path = job.folder / PLAN
     if not group.first:
         group.wait()
     if not path.is_file():
-        write_text(path, plan_training(job.recipe, description, group.size, job.measure).to_json())
+        table = job.recipe.teacher
+        beside = None if teacher is None or table is None else teacher_description(teacher, table)
+        write_text(path, plan_training(job.recipe, description, group.size, job.measure, beside).to_json())
     if group.first:
         group.wait()
     return TrainingPlan.from_json(path.read_text(encoding="utf-8"))
@@ -201,7 +208,9 @@ def _state(job: Job, loop: Loop, material: Material, continued: bool, hooks: Hoo
     return replace(state, threads=threads)
 
 
-def _leave(job: Job, loop: Loop, state: State, description: dict[str, Any], hooks: Hooks) -> Trained:
+def _leave(
+    job: Job, loop: Loop, state: State, description: dict[str, Any], teacher: ModelPackage | None, hooks: Hooks
+) -> Trained:
     """Weights of the best validation, the record, the curves, graph and package."""
     network = loop.average.cpu().float().eval()
     best = job.folder / BEST
@@ -211,7 +220,7 @@ def _leave(job: Job, loop: Loop, state: State, description: dict[str, Any], hook
     write_tensors(job.folder / WEIGHTS, weights_of(network))
     metric = next((str(p["metric"]) for p in state.curve if "metric" in p), "score")
     write_bytes(job.folder / CURVES, curves_png(state.curve, metric))
-    record = _record(job, loop, state, description)
+    record = _record(job, loop, state, description, teacher)
     write_text(job.folder / RECORD, json.dumps(record, indent=1, sort_keys=True) + "\n")
     _tensorboard(job.folder, state)
     finished = None
@@ -226,7 +235,9 @@ def _best(path: Path) -> tuple[dict[str, torch.Tensor], None]:
     return load_file(str(path)), None
 
 
-def _record(job: Job, loop: Loop, state: State, description: dict[str, Any]) -> dict[str, Any]:
+def _record(
+    job: Job, loop: Loop, state: State, description: dict[str, Any], teacher: ModelPackage | None
+) -> dict[str, Any]:
     """What was done, for the card and the evidence."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     if loop.device.type == "cuda":
@@ -240,6 +251,7 @@ def _record(job: Job, loop: Loop, state: State, description: dict[str, Any]) -> 
         "recipe_sha256": state.recipe_digest,
         "data_sha256": state.data_digest,
         "seed": job.recipe.seed,
+        "teacher": None if teacher is None else {"reference": teacher.reference, "digest": teacher.digest},
         "training_cases": len(loop.material.training),
         "training_patients": loop.material.patients,
         "validation_cases": len(loop.material.validation),

@@ -12,13 +12,15 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hounsfield.errors import HounsfieldError
-from hounsfield.packages import open_package
+from hounsfield.inference.engine import Floats
+from hounsfield.packages import ModelPackage, open_package
 from hounsfield.usecases.job import Choices
 from hounsfield.usecases.resident import forget_peak, peak_bytes, tree_bytes
 from hounsfield.usecases.sessions import Sessions
@@ -38,26 +40,15 @@ def energy_joules(folder: Path = _RAPL) -> float | None:
 def measure(task: dict[str, Any]) -> list[dict[str, Any]]:
     """Load every variant, let them take turns, and say what each took."""
     package = open_package(task["package"])
-    spec = package.manifest.input
-    shape = (1, len(spec.channels), *spec.window.shape)
-    windows = [np.random.default_rng(n).normal(size=shape).astype(np.float32) for n in range(2)]
+    windows = random_windows(package, 2)
     before = tree_bytes(os.getpid())
     loaded = [_load(package, engine, precision, task["threads"]) for engine, precision in task["variants"]]
     resident = tree_bytes(os.getpid())
     forget_peak()
-    for _, session, _ in loaded:
-        list(session.stream(windows))  # the first is slower: buffers are made
-    times: list[list[float]] = [[] for _ in loaded]
-    busy = [0.0] * len(loaded)
-    for turn in range(task["rounds"]):
-        for place, (_, session, _) in enumerate(loaded):
-            used, began = time.process_time(), time.perf_counter()
-            session.infer(windows[turn % 2])
-            times[place].append(time.perf_counter() - began)
-            busy[place] += time.process_time() - used
+    turns = take_turns([session for _, session, _ in loaded], [windows] * len(loaded), task["rounds"])
     peak = peak_bytes()
     rows = []
-    for (keeper, session, seconds), taken, cpu in zip(loaded, times, busy, strict=True):
+    for (keeper, session, seconds), (taken, cpu) in zip(loaded, turns, strict=True):
         energy, began = energy_joules(), time.perf_counter()
         list(session.stream(windows * (_STREAMED // 2)))
         streamed, after = time.perf_counter() - began, energy_joules()
@@ -77,6 +68,36 @@ def measure(task: dict[str, Any]) -> list[dict[str, Any]]:
         )
         keeper.close()
     return rows
+
+
+def random_windows(package: ModelPackage, count: int) -> list[Floats]:
+    """Windows of the package's size, (1, channels, k, j, i) float32, of normal noise."""
+    spec = package.manifest.input
+    shape = (1, len(spec.channels), *spec.window.shape)
+    return [np.random.default_rng(n).normal(size=shape).astype(np.float32) for n in range(count)]
+
+
+def take_turns(
+    sessions: Sequence[Any], windows: Sequence[Sequence[Floats]], rounds: int
+) -> list[tuple[list[float], float]]:
+    """Each session's seconds per window, and its processor seconds in all.
+
+    Parameters
+    ----------
+    windows
+        What each of them reads, in turn.
+    """
+    for session, own in zip(sessions, windows, strict=True):
+        list(session.stream(own))  # the first is slower: buffers are made
+    times: list[list[float]] = [[] for _ in sessions]
+    busy = [0.0] * len(sessions)
+    for turn in range(rounds):
+        for place, (session, own) in enumerate(zip(sessions, windows, strict=True)):
+            used, began = time.process_time(), time.perf_counter()
+            session.infer(own[turn % len(own)])
+            times[place].append(time.perf_counter() - began)
+            busy[place] += time.process_time() - used
+    return list(zip(times, busy, strict=True))
 
 
 def _load(package: Any, engine: str, precision: str, threads: int) -> tuple[Sessions, Any, float]:

@@ -16,15 +16,15 @@ from hounsfield.compression.unseen import TRAINING_PARTS, demand_apart, demand_u
 from hounsfield.compression.weights16 import with_16bit_weights
 from hounsfield.errors import InputError, PackageInvalid, SettingsError
 from hounsfield.evaluation.dataset import Dataset, read_dataset
-from hounsfield.evaluation.record import evidence_bytes
 from hounsfield.evaluation.scoring import ScoringRules
-from hounsfield.packages import Manifest, ModelPackage, build, evidence_json, open_package, parse_evidence
-from hounsfield.packages.evidence import Evidence, GateProof
+from hounsfield.packages import ModelPackage, build, evidence_json, open_package
 from hounsfield.planning.machine import read_machine
-from hounsfield.usecases.evaluate import demand_empty, demand_strata, json_bytes, part_of, record_of, whole_folder
+from hounsfield.usecases.drafting import draft_package, files_with, manifest_with
+from hounsfield.usecases.evaluate import demand_empty, demand_strata, json_bytes, part_of, whole_folder
 from hounsfield.usecases.events import Note, OnEvent, silent
 from hounsfield.usecases.gate import GateRequest, Judged, asked_of, demand_fit, judge_package, write_gate
 from hounsfield.usecases.job import Choices
+from hounsfield.usecases.proving import proven_evidence
 
 KINDS = ("int8", "fp16", "bf16")
 
@@ -128,7 +128,7 @@ def compress(request: CompressRequest, on_event: OnEvent = silent) -> CompressRe
     rule, package = read_gate(request.gate), open_package(request.model)
     _demand_sense(request, package)
     judging = _judging(request)
-    demand_fit(package, rule, judging)
+    demand_fit(package, rule, request.gate)
     if request.to == "int8":
         demand_int8_machine(read_machine())
         demand_quantiser(quantiser_of(request))
@@ -247,50 +247,6 @@ def next_minor(version: str) -> str:
     return f"{major}.{int(minor) + 1}.0"
 
 
-def draft_package(package: ModelPackage, made: Compression, folder: Path) -> ModelPackage:
-    """The new version without evidence for the new graph: what is judged."""
-    return build(folder, _manifest(package, made), _files(package, made))
-
-
-def _manifest(package: ModelPackage, made: Compression, proven: bool = False) -> Manifest:
-    table = package.manifest.model_dump(mode="json", exclude_none=True)
-    table["version"] = made.version
-    spec = package.graph("fp32").model_dump(mode="json", exclude_none=True)
-    table["graphs"].append({**spec, "precision": made.precision, "file": f"graphs/{made.precision}.onnx"})
-    table["evidence"] = [item for item in table["evidence"] if item["precision"] != made.precision]
-    if proven:
-        table["evidence"].append({"precision": made.precision, "file": f"evidence/{made.precision}.json"})
-    return Manifest.model_validate(table)
-
-
-def _files(package: ModelPackage, made: Compression) -> dict[str, Path | bytes]:
-    """The old version's files but evidence that is replaced, and the new graph."""
-    replaced = {item.file for item in package.manifest.evidence if item.precision == made.precision}
-    kept = [name for name in package.files if name != "manifest.toml" and name not in replaced]
-    return {**{name: package.root / name for name in kept}, f"graphs/{made.precision}.onnx": made.graph}
-
-
-def _evidence(made: Compression, judged: Judged, test: Dataset, request: CompressRequest, rule: GateRule) -> Evidence:
-    """The evaluation of the candidate on the test cases, with the verdict and how the graph was made."""
-    record = record_of(judged.candidate, None, test, asked_of(_judging(request), request.to, rule))
-    evidence = parse_evidence(evidence_bytes(record), Path("evidence.json"))
-    told = judged.record
-    proof = GateProof(
-        verdict=told.outcome.verdict,
-        against="fp32",
-        against_sha256=dict(told.against.graph_sha256),
-        rule_sha256=told.gate_sha256,
-        data_digest=told.data.digest,
-        patients=told.outcome.patients,
-        engine=told.candidate.engine,
-    )
-    strata = [one.as_dict() for one in told.outcome.strata]
-    lesions = {kind: sum(one.change == kind for one in told.outcome.changes) for kind in ("lost", "gained")}
-    found = {"strata": strata, "lesions": lesions, "rule": told.rule.model_dump(mode="json")}
-    details = {**evidence.details, "gate": found, "compression": compression_details(made)}
-    return evidence.model_copy(update={"gate": proof, "details": details})
-
-
 def _write(
     request: CompressRequest,
     package: ModelPackage,
@@ -302,15 +258,17 @@ def _write(
 ) -> CompressResult:
     """The new package, unless its gate failed, and both reports: all of it or nothing."""
     outcome, output = judged.record.outcome, request.output
-    files: dict[str, Path | bytes] = _files(package, made)
+    files: dict[str, Path | bytes] = files_with(package, made)
     page = compress_markdown(made, outcome)
     wanted = outcome.verdict != "fail" or request.keep_failed
     with whole_folder(output) as partial:
         built = None
         if wanted:
-            files[f"evidence/{made.precision}.json"] = evidence_json(_evidence(made, judged, test, request, rule))
+            asked = asked_of(_judging(request), request.to, rule)
+            evidence = proven_evidence(judged, test, asked, {"compression": compression_details(made)})
+            files[f"evidence/{made.precision}.json"] = evidence_json(evidence)
             files["card.md"] = (package.card().rstrip() + "\n\n" + made.for_card(outcome) + "\n").encode()
-            built = build(partial, _manifest(package, made, proven=True), files)
+            built = build(partial, manifest_with(package, made, proven=True), files)
         shutil.copytree(verdict, partial / "gate")
         (partial / "compress.json").write_bytes(json_bytes(compression_details(made)))
         (partial / "compress.md").write_text(page, encoding="utf-8")

@@ -132,7 +132,7 @@ def evaluate(request: EvaluateRequest, on_event: OnEvent = silent) -> EvaluateRe
     demand_empty(request.output)
     if package.manifest.task != "segmentation":
         return _scores(package, other, data, request, on_event)
-    _demand_same_segments(package, other)
+    demand_same_segments(package, other)
     first = read_all(package, request.choices, data, request, on_event)
     second = None
     if other is not None:
@@ -209,7 +209,9 @@ def demand_strata(request: EvaluateRequest, data: Dataset) -> None:
             raise InputError(f"the table has no column {name!r} to split by", hint, data.path)
 
 
-def _demand_same_segments(package: ModelPackage, other: ModelPackage | None) -> None:
+def demand_same_segments(package: ModelPackage, other: ModelPackage | None) -> None:
+    """Refuse two packages whose answers cannot be compared."""
+
     def names(one: ModelPackage) -> list[tuple[int, str, bool]]:
         return [(spec.number, spec.type.value, spec.lesion) for spec in one.manifest.output.segments]
 

@@ -133,7 +133,8 @@ def run_gate(request: GateRequest, on_event: OnEvent = silent) -> GateResult:
     """
     rule = read_gate(request.gate)
     package = open_package(request.model)
-    demand_fit(package, rule, request)
+    demand_fit(package, rule, request.gate)
+    _demand_precisions(request)
     asked = asked_of(request, request.candidate, rule)
     data = part_of(asked, labels=True, images=True)
     demand_strata(asked, data)
@@ -173,11 +174,11 @@ def judge_package(
     compared
         What they were compared with for leaks, in words.
     reference
-        The cases as the reference read them, if that was done already.
+        The cases as the reference read them, if that was done already or by another package.
     """
     rule = read_gate(request.gate)
-    first = reference or _read(package, data, request, request.against, rule, on_event)
-    second = _read(package, data, request, request.candidate, rule, on_event)
+    first = reference or read_with(package, data, request, request.against, rule, on_event)
+    second = read_with(package, data, request, request.candidate, rule, on_event)
     record = GateRecord(
         rule=rule,
         gate_sha256=hashlib.sha256(request.gate.read_bytes()).hexdigest(),
@@ -193,16 +194,19 @@ def judge_package(
     return Judged(record, first, second)
 
 
-def demand_fit(package: ModelPackage, rule: GateRule, request: GateRequest) -> None:
+def demand_fit(package: ModelPackage, rule: GateRule, path: Path) -> None:
     """Refuse a package or a rule that the gate cannot judge."""
     if package.manifest.task != "segmentation":
         fact = f"{package.reference} does {package.manifest.task}; the gate judges segmentation"
-        raise SettingsError(fact, "compare its precisions with hounsfield evaluate --against", request.gate)
-    if request.candidate == request.against:
-        raise SettingsError("candidate and reference are the same precision", "name another candidate")
+        raise SettingsError(fact, "compare its precisions with hounsfield evaluate --against", path)
     segments = [ScoredSegment(spec.number, spec.label, spec.lesion) for spec in package.manifest.output.segments]
     for criterion in rule.criteria:
         chosen_segments(criterion, segments)
+
+
+def _demand_precisions(request: GateRequest) -> None:
+    if request.candidate == request.against:
+        raise SettingsError("candidate and reference are the same precision", "name another candidate")
     for precision in (request.against, request.candidate):
         if precision not in ("fp32", "bf16", "fp16", "int8"):
             raise SettingsError(f"there is no precision {precision!r}", "choose fp32, bf16, fp16 or int8")
@@ -227,9 +231,16 @@ def _whole(request: GateRequest) -> Dataset:
     return read_dataset(request.dataset, split_file=request.split_file)
 
 
-def _read(
+def read_with(
     package: ModelPackage, data: Dataset, request: GateRequest, precision: str, rule: GateRule, on_event: OnEvent
 ) -> ReadCases:
+    """Every case of the gate, read by one package in one precision.
+
+    Raises
+    ------
+    EngineUnavailable
+        If another arithmetic ran.
+    """
     asked = asked_of(request, precision, rule)
     found = read_all(package, asked.choices, data, asked, on_event)
     if found.model.ran_precision != precision:
@@ -245,8 +256,16 @@ def _failed(first: Sequence[FailedCase], second: Sequence[FailedCase]) -> tuple[
     return tuple({one.case_id: one for one in (*second, *first)}.values())
 
 
-def write_gate(judged: Judged, package: ModelPackage, data: Dataset, request: GateRequest) -> dict[str, Path]:
-    """Write ``gate.json`` and ``gate.md`` into a folder of their own, and pictures of lesions lost and gained."""
+def write_gate(
+    judged: Judged, package: ModelPackage, data: Dataset, request: GateRequest, teacher: ModelPackage | None = None
+) -> dict[str, Path]:
+    """Write ``gate.json`` and ``gate.md`` into a folder of their own, and pictures of lesions lost and gained.
+
+    Parameters
+    ----------
+    teacher
+        The package that read as the reference, where it is another one.
+    """
     from hounsfield.usecases.lesion_pictures import lesion_page
 
     record, output = judged.record, request.output
@@ -263,11 +282,14 @@ def write_gate(judged: Judged, package: ModelPackage, data: Dataset, request: Ga
         "made": f"{record.created}, hounsfield {__version__}",
     }
     title = f"Gate: {candidate.reference}, {candidate.precision} against {against.precision}"
+    if teacher is not None:
+        title = f"Gate: {candidate.reference} against {against.reference}"
+        facts["reference"] = f"{against.reference} (package digest {against.digest}), {facts['reference']}"
     files = {
         "json": ("gate.json", json_bytes(record.as_dict())),
         "report": ("gate.md", gate_markdown(title, facts, record.rule, outcome).encode("utf-8")),
     }
-    page = lesion_page(outcome.changes, package, data, request)
+    page = lesion_page(outcome.changes, (teacher or package, package), data, request)
     if page is not None:
         files["pictures"] = ("lesions.html", page.encode("utf-8"))
     with whole_folder(output) as partial:

@@ -23,26 +23,34 @@ text-align:left;border-bottom:1px solid #e3e8ee}}img{{display:block}}</style><h1
 
 
 def lesion_page(
-    changes: Sequence[LesionChange], package: ModelPackage, data: Dataset, request: GateRequest
+    changes: Sequence[LesionChange], packages: tuple[ModelPackage, ModelPackage], data: Dataset, request: GateRequest
 ) -> str | None:
     """A page with two pictures for every lesion that was lost or gained; None where none was.
 
     The cases are read once more with both precisions. It shows voxels of patients' scans, so it is kept as
     they are.
+
+    Parameters
+    ----------
+    packages
+        That of the reference and that of the candidate; mostly the same.
     """
     if not changes:
         return None
     shown = changes[:MOST_PICTURES]
     cases = {case.id: case for case in data.cases}
     columns = []
-    for precision in (request.against, request.candidate):
+    for package, precision in zip(packages, (request.against, request.candidate), strict=True):
         choices = replace(request.choices, precision=precision, allow_unproven=True)
         scorer = CaseScorer(package, choices, request.rules)
         try:
             columns.append([_picture(cases[one.case_id], one.segment, scorer, package, request) for one in shown])
         finally:
             scorer.close()
-    return "\n".join(_lines(changes, shown, columns, request))
+    headings = [request.against, request.candidate]
+    if packages[0].digest != packages[1].digest:
+        headings = [package.reference for package in packages]
+    return "\n".join(_lines(changes, shown, columns, headings))
 
 
 def _picture(case: Case, segment: int, scorer: CaseScorer, package: ModelPackage, request: GateRequest) -> Picture:
@@ -58,13 +66,13 @@ def _lines(
     changes: Sequence[LesionChange],
     shown: Sequence[LesionChange],
     columns: Sequence[Sequence[Picture]],
-    request: GateRequest,
+    headings: Sequence[str],
 ) -> Iterator[str]:
     lost = sum(one.change == "lost" for one in changes)
     words = f"{lost} lost and {len(changes) - lost} gained; {len(shown)} shown, smallest first. Green: the reference "
     words += "standard; orange: the model. Each picture is the slice that differs most. Research use only."
     yield _HEAD.format(title="Lesions lost and gained", words=words)
-    yield f"<table><tr><th>lesion<th>{escape(request.against)}<th>{escape(request.candidate)}</tr>"
+    yield "<table><tr><th>lesion" + "".join(f"<th>{escape(one)}" for one in headings) + "</tr>"
     for one, *pair in zip(shown, *columns, strict=True):
         told = f"<b>{one.change}</b><br>{one.diameter_mm:.1f} mm<br>{escape(one.band)}<br>{escape(one.case_id)}"
         cells = "".join(

@@ -17,6 +17,7 @@ from hounsfield.errors import SettingsError
 from hounsfield.evaluation.dataset import Dataset
 from hounsfield.inference.engine import Floats, LoadSettings, OnnxGraph, Precision, engine
 from hounsfield.packages import ModelPackage
+from hounsfield.usecases.drafting import draft_package
 from hounsfield.usecases.evaluate import ReadCases, read_all
 from hounsfield.usecases.events import Note, OnEvent, Progress
 from hounsfield.usecases.gate import GateRequest, asked_of
@@ -166,8 +167,6 @@ class _Trial:
 
     def _loss(self, candidate: Quantised) -> tuple[float, str]:
         """The largest mean loss of any stratum on the calibration cases, as a share of its margin, and where."""
-        from hounsfield.usecases.compress import draft_package
-
         made = Compression.of(self._package, "int8", self._how.version, candidate.model)
         draft = draft_package(self._package, made, Path(self._scratch) / f"trial-{len(candidate.excluded)}")
         asked = asked_of(self._judging, "int8", self._rule)
