@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,6 +15,7 @@ from hounsfield.packages import Manifest, ModelPackage, build, evidence_json, op
 from hounsfield.packages.evidence import Score
 from hounsfield.planning.machine import read_machine
 from hounsfield.plugins import registry
+from hounsfield.usecases.asking import ask
 from hounsfield.usecases.evaluate import demand_empty, json_bytes, whole_folder
 from hounsfield.usecases.events import Note, OnEvent, Progress, silent
 
@@ -191,13 +189,10 @@ def _alone(
 def _ask(package: ModelPackage, variants: Sequence[tuple[str, str]], threads: int, rounds: int) -> list[dict[str, Any]]:
     """The answers of a measuring process."""
     task = {"package": str(package.root), "variants": list(variants), "threads": threads, "rounds": rounds}
-    command = [sys.executable, "-m", "hounsfield.usecases.bench_process", json.dumps(task)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_LONGEST_SECONDS, check=False)  # noqa: S603
-    except subprocess.TimeoutExpired as error:
+        answer = ask("hounsfield.usecases.bench_process", task, _LONGEST_SECONDS)
+    except TimeoutError as error:
         raise EngineError(f"it took longer than {_LONGEST_SECONDS:.0f} s", "measure fewer rounds") from error
-    lines = done.stdout.strip().splitlines()
-    answer = json.loads(lines[-1]) if lines else {"error": (done.stderr.strip().splitlines() or ["no answer"])[-1]}
     if not isinstance(answer, list):
         raise EngineError(str(answer.get("error"))[:300], "choose another engine or precision")
     return answer

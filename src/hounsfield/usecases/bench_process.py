@@ -8,9 +8,7 @@ does meanwhile falls on all of them alike.
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from hounsfield.errors import HounsfieldError
 from hounsfield.inference.engine import Floats
 from hounsfield.packages import ModelPackage, open_package
+from hounsfield.usecases.asking import answer
 from hounsfield.usecases.job import Choices
 from hounsfield.usecases.resident import forget_peak, peak_bytes, tree_bytes
 from hounsfield.usecases.sessions import Sessions
@@ -106,14 +104,5 @@ def _load(package: Any, engine: str, precision: str, threads: int) -> tuple[Sess
     return keeper, opened.session, time.perf_counter() - began
 
 
-def _main() -> int:
-    try:
-        print(json.dumps(measure(json.loads(sys.argv[1]))))
-    except HounsfieldError as error:
-        print(json.dumps({"error": f"{error.fact}; {error.remedy}"}))
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    raise SystemExit(_main())
+    raise SystemExit(answer(measure))

@@ -7,11 +7,8 @@ prints one line of JSON. ``calibrate`` starts that process, and ``calibrated`` k
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -21,12 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from hounsfield.errors import EngineError, HounsfieldError, OutputError
+from hounsfield.errors import EngineError, OutputError
 from hounsfield.inference import accelerator
 from hounsfield.inference.engine import LoadSettings, Network, OnnxGraph, engine
 from hounsfield.inference.loading import load_network
 from hounsfield.planning.calibration import Calibration, CalibrationKey, load, plausible, save
 from hounsfield.planning.graph import GraphCost
+from hounsfield.usecases.asking import answer, ask
 from hounsfield.usecases.reference_network import network_of
 from hounsfield.usecases.resident import forget_peak, peak_bytes, tree_bytes
 
@@ -114,32 +112,22 @@ def calibrate(what: Measurable, key: CalibrationKey, seconds: float = _LONGEST_S
         "batch": key.batch,
         "accumulate": key.accumulate,
     }
-    command = [sys.executable, "-m", "hounsfield.usecases.calibrate", json.dumps(task)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)  # noqa: S603
-    except subprocess.TimeoutExpired as error:
+        found = ask("hounsfield.usecases.calibrate", task, seconds)
+    except TimeoutError as error:
         raise EngineError(
             f"{key.engine} did not finish a few windows of the graph in {seconds:.0f} s",
             "choose a smaller window, a faster precision, or another engine",
             what.graph,
         ) from error
-    answer = _last_line(done.stdout)
-    if done.returncode != 0 or "process_bytes" not in answer:
-        reason = answer.get("error") or (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+    if not isinstance(found, dict) or "process_bytes" not in found:
+        reason = found.get("error") if isinstance(found, dict) else "no answer"
         raise EngineError(
             f"{key.engine} could not be measured on the graph: {str(reason)[:300]}",
             "choose another engine or precision, or run without calibration",
             what.graph,
         )
-    return Calibration(key=key, **answer)
-
-
-def _last_line(text: str) -> dict[str, Any]:
-    try:
-        answer = json.loads(text.strip().splitlines()[-1])
-    except (IndexError, ValueError):
-        return {}
-    return answer if isinstance(answer, dict) else {}
+    return Calibration(key=key, **found)
 
 
 def _measure(task: dict[str, Any]) -> dict[str, float | int]:
@@ -186,14 +174,5 @@ def _network(task: Mapping[str, Any]) -> Network:
     return OnnxGraph(Path(task["graph"]), task["quantised"])
 
 
-def _main() -> int:
-    try:
-        print(json.dumps(_measure(json.loads(sys.argv[1]))))
-    except HounsfieldError as error:
-        print(json.dumps({"error": f"{error.fact}; {error.remedy}"}))
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    raise SystemExit(_main())
+    raise SystemExit(answer(_measure))
