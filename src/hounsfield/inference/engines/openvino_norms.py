@@ -1,9 +1,10 @@
 """Instance normalisation that stays exact over large windows.
 
 OpenVINO's kernel adds up one voxel after another in fp32, and its error grows with the window: over
-96^3 voxels it is the largest in a network (benchmarks/normalisation.py). Here mean and variance are means of means over blocks of up to 8^3 voxels, which is
-exact in real arithmetic and keeps every sum short (N. J. Higham, "The accuracy of floating point
-summation", 1993: the error grows with the length of the chain of additions).
+96^3 voxels it is the largest in a network (benchmarks/normalisation.py). Here mean and variance are
+means of means over blocks of up to 8^3 voxels, which is exact in real arithmetic and keeps every sum
+short (N. J. Higham, "The accuracy of floating point summation", 1993: the error grows with the length
+of the chain of additions).
 """
 
 from __future__ import annotations
