@@ -58,7 +58,7 @@ class Served:
         command = [sys.executable, "-m", "hounsfield", "serve", "--data", str(self.root)]
         with (self.root / "log.txt").open("ab") as log:
             self._process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log)
-        end = time.monotonic() + 120
+        end = time.monotonic() + 300
         while time.monotonic() < end:
             try:
                 urllib.request.urlopen(f"{self.url}/api/v1/health", timeout=5).close()  # noqa: S310

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,13 +35,27 @@ def demand_explainable(package: ModelPackage) -> None:
     EngineUnavailable
         If torch is not installed.
     """
+    demand_explanation(package)
+    _network(package)
+
+
+def demand_explanation(package: ModelPackage) -> None:
+    """Raise unless the package may be explained by what its manifest says; nothing is loaded.
+
+    Raises
+    ------
+    SettingsError
+        If it answers something else than classes of a whole image, or reads the surroundings of points.
+    PackageInvalid
+        If it has no reference weights.
+    """
     given = package.manifest.input
     if not package.manifest.output.classes or given.point is not None or given.record or given.times is not None:
         raise SettingsError(
             f"{package.reference} does not answer classes of a whole image, which alone are explained",
             "leave --explain out",
         )
-    _network(package)
+    _weights(package)
 
 
 def explain(
@@ -76,13 +91,19 @@ def explain(
     return tuple(maps), tuple(warnings)
 
 
-def _network(package: ModelPackage) -> tuple[Any, str]:
-    """The reference network, and the layer that is looked at."""
+def _weights(package: ModelPackage) -> tuple[Any, Path]:
+    """What the network is, and the file of its reference weights."""
     description, weights = package.manifest.architecture, package.weights_path
     if description is None or weights is None:
         raise PackageInvalid(
             f"{package.reference} has no reference weights, which an explanation needs", "leave --explain out"
         )
+    return description, weights
+
+
+def _network(package: ModelPackage) -> tuple[Any, str]:
+    """The reference network, and the layer that is looked at."""
+    description, weights = _weights(package)
     try:
         from safetensors.torch import load_file
 

@@ -184,9 +184,9 @@ def check_routes(routes: Sequence[Route]) -> None:
             fact = f"route {route.name}: {package.reference} cannot run at {route.precision}"
             raise SettingsError(fact, f"choose one of {', '.join(package.precisions)}")
         if route.explain:
-            from hounsfield.usecases.explaining import demand_explainable
+            from hounsfield.usecases.explaining import demand_explanation
 
-            demand_explainable(package)
+            demand_explanation(package)
 
 
 def jobs_for(routes: Sequence[Route], answers: Sequence[SeriesAnswer], study_uid: str, version: int) -> list[NewJob]:
