@@ -1,6 +1,6 @@
 """How much the review order gains over a random order: the same labels bought in different orders.
 
-    .venv/bin/python benchmarks/active_learning.py [--seeds 20] [--out benchmarks/results/active_learning.json]
+    .venv/bin/python benchmarks/active_learning.py [--seeds 8] [--out benchmarks/results/active_learning.json]
 
 Nodules of LIDC-IDRI (shared/data/lidc-nodule-crops): the largest slice of each at half its resolution,
 32 x 32 pixels around a point that lies up to 4 pixels beside its centre in each direction, and what at
@@ -260,7 +260,7 @@ def summary(found: NDArray[np.float64], pool: Nodules, test: Nodules, seconds: f
 def main() -> None:
     """Measure and print; also write it where ``--out`` says."""
     asked = argparse.ArgumentParser()
-    asked.add_argument("--seeds", type=int, default=20)
+    asked.add_argument("--seeds", type=int, default=8)
     asked.add_argument("--out", type=Path)
     given = asked.parse_args()
     torch.set_num_threads(1)
