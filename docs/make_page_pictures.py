@@ -123,7 +123,7 @@ def reading_pictures(node: Served, browser: Browser, theme: str) -> None:
             if known < 2:
                 page.get_by_role("button", name="Lung nodule segmentation").click()
                 expect(page.locator(".answer .state.done")).to_have_count(known + 1, timeout=_WAIT_MS)
-        page.select_option("#beside", index=2)
+        page.select_option("#beside", index=1)
         page.wait_for_selector("#beside-pane[data-ready]")
         keep(page, "study-beside", theme)
 

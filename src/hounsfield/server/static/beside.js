@@ -3,7 +3,7 @@ import { complaint, make } from "./page.js";
 import { Viewer } from "./viewer.js";
 
 const [pane, canvas, plate, choice, link] = ["beside-pane", "beside-canvas", "beside-plate", "beside", "beside-link"].map((id) => document.getElementById(id));
-const table = document.getElementById("beside-table");
+const [card, table] = ["beside-card", "beside-table"].map((id) => document.getElementById(id));
 
 /** What one answer measured, by the words for it: millilitres of segments, probabilities of classes. */
 export function measured(answer) {
@@ -21,9 +21,13 @@ export function measured(answer) {
 }
 
 export class Beside {
-  /** @param main the viewer that is looked at; @param say tells the person what went wrong */
-  constructor(main, say) {
-    Object.assign(this, { main, say, viewer: null, options: new Map(), shown: null, shift: null, following: false, loaded: false, opened: 0 });
+  /**
+   * @param main the viewer that is looked at
+   * @param say tells the person what went wrong
+   * @param onChosen called with an answer of the same series that goes beside
+   */
+  constructor(main, say, onChosen) {
+    Object.assign(this, { main, say, onChosen, viewer: null, options: new Map(), shown: null, shift: null, following: false, loaded: false, opened: 0 });
     choice.addEventListener("change", () => this.choose(choice.value));
     link.addEventListener("click", () => this.#link(link.getAttribute("aria-pressed") !== "true"));
   }
@@ -33,10 +37,12 @@ export class Beside {
     this.about = { about, series, segmentsOf };
     this.answers = answers;
     this.options.clear();
-    for (const answer of answers.filter((one) => one.status === "done")) {
+    const done = answers.filter((one) => one.status === "done");
+    for (const answer of done) {
+      const newest = answer === done.find((one) => one.model === answer.model); // it is what is looked at
       const when = new Date(answer.at * 1000).toISOString().slice(0, 16).replace("T", " ");
       const own = `/api/v1/jobs/${answer.job}/series/${answer.series}`;
-      if (answer.segments.length && answer.files.includes("nifti")) {
+      if (!newest && answer.segments.length && answer.files.includes("nifti")) {
         this.options.set(`job-${answer.job}`, { text: `${answer.package}, job ${answer.job}, ${when}`, answer, labels: `${own}/nifti` });
       }
       for (const one of answer.reviews.filter((said) => said.label_version)) {
@@ -64,6 +70,7 @@ export class Beside {
     try {
       const found = option.study ? await this.#ofStudy(option) : { study: this.about.about.study_uid, series: this.about.series, ...option };
       if (mine !== this.opened) return;
+      if (option.answer) this.onChosen(option.answer);
       await this.#open(found);
       if (mine !== this.opened) return;
       this.#draw(option.text, found);
@@ -111,8 +118,8 @@ export class Beside {
     pane.dataset.ready = this.shown;
     link.hidden = series.kind === "projection";
     const ours = this.answers.find((one) => one.status === "done" && answer && one.model === answer.model && one.job !== answer.job);
-    table.hidden = !ours || !answer;
-    if (table.hidden) return;
+    card.hidden = !ours || !answer;
+    if (card.hidden) return;
     const [now, then] = [measured(ours), measured(answer)];
     const rows = [...new Set([...now.keys(), ...then.keys()])].map((name) => row(name, now.get(name), then.get(name)));
     const body = rows.length ? rows : [make("tr", {}, make("td", { colspan: 4 }, "Neither measured anything."))];
@@ -126,7 +133,7 @@ export class Beside {
     this.loaded = false;
     choice.value = "";
     delete pane.dataset.ready;
-    for (const one of [pane, link, table]) one.hidden = true;
+    for (const one of [pane, link, card]) one.hidden = true;
   }
 
   view(name) {

@@ -19,7 +19,11 @@ const study = page.dataset.study;
 const [canvas, veil, readout, plate] = ["canvas", "veil", "readout", "plate"].map((id) => document.getElementById(id));
 const [seriesChoice, windowChoice, opacity, answersBox] = ["series", "window", "opacity", "answers"].map((id) => document.getElementById(id));
 const viewer = new Viewer(canvas, told);
-const beside = new Beside(viewer, say);
+const beside = new Beside(viewer, say, (answer) => {
+  show(answer, false); // it is seen beside, and not twice
+  const tick = document.getElementById(`lay-${keyOf(answer)}`);
+  if (tick) tick.checked = false;
+});
 const maps = new Maps(viewer, opacity, say);
 const cards = new Map(); // by answer: what was drawn of it, kept while it says the same or is being corrected
 let about = { series: [], answers: [], priors: [], point_models: [] };

@@ -43,7 +43,7 @@ export class Viewer {
       isRuler: false,
       isColorbar: false,
       show3Dcrosshair: true,
-      crosshairWidth: 0.15,
+      crosshairWidth: 0.45,
       crosshairWidthUnit: "percent",
       fontMinPx: 18,
       fontSizeScaling: 0.5,
@@ -75,7 +75,7 @@ export class Viewer {
     this.layers.clear();
     const levels = window ? { cal_min: window[0], cal_max: window[1] } : {};
     this.nv.opts.isOrientationTextVisible = !flat;
-    this.nv.opts.crosshairWidth = flat ? 0 : 0.15;
+    this.nv.opts.crosshairWidth = flat ? 0 : 0.45;
     this.nv.opts.sliceType = flat ? TYPES.axial : TYPES.planes;
     this.nv.opts.multiplanarShowRender = SHOW_RENDER.NEVER;
     await this.nv.loadVolumes([{ url, name: "volume.nii", colormap: "gray", ...levels }]);
