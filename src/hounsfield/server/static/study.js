@@ -23,6 +23,7 @@ const beside = new Beside(viewer, say, (answer) => {
   show(answer, false); // it is seen beside, and not twice
   const tick = document.getElementById(`lay-${keyOf(answer)}`);
   if (tick) tick.checked = false;
+  viewer.tell();
 });
 const maps = new Maps(viewer, opacity, say);
 const cards = new Map(); // by answer: what was drawn of it, kept while it says the same or is being corrected
