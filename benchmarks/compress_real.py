@@ -6,6 +6,7 @@ package that is installed is taken; its digest stands in the result.
     python benchmarks/compress_real.py lung-nodule-ct --to int8 --plain --save
     python benchmarks/compress_real.py lung-nodule-ct --to int8 --save
     python benchmarks/compress_real.py hippocampus-mr --to bf16 --save
+    python benchmarks/compress_real.py hippocampus-mr --to int8 --engine onnxruntime --plain --save
 
 ``lung-nodule-ct`` wants its example's data prepared (``examples/lung-nodule-ct/prepare.py``).
 """
@@ -70,7 +71,7 @@ def main() -> None:
         print(result.outputs["report"].read_text())
         print(result.outputs["gate"].read_text())
         if args.save:
-            more = "-plain" if args.plain else ""
+            more = "".join(f"-{word}" for word in (args.engine, "plain" if args.plain else "") if word)
             name = f"compress_{args.example}_{args.to}{more}"
             pages = [result.outputs[kind].read_text() for kind in ("gate", "report")]
             (RESULTS / f"{name}.md").write_text("\n".join(pages))

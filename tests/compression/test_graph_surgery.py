@@ -8,6 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from hounsfield.compression.layers import (
+    copies_by_layer,
     heavy_layers,
     named,
     quantised_layers,
@@ -79,6 +80,82 @@ def test_the_answer_itself_is_not_rounded(windows: list[np.ndarray]) -> None:
     made = quantise(model, windows, "onnxruntime")
     assert len(np.unique(answer(made.model, windows[0])[:, 0])) > 200
     assert with_exact_answer(model).graph.node == model.graph.node
+
+
+def over_flips() -> onnx.ModelProto:
+    """The mean of two layers' answers to x and to x turned round, which read the same weights."""
+    model = two_layers()
+    del model.graph.node[:]
+    for tail, given in (("", "x"), ("_flipped", "turned")):
+        model.graph.node.append(helper.make_node("Conv", [given, "first"], [f"a{tail}"], kernel_shape=[1, 1, 1]))
+        model.graph.node.append(helper.make_node("Conv", [f"a{tail}", "second"], [f"b{tail}"], kernel_shape=[1, 1, 1]))
+    ends = {"starts": [-1], "ends": [-1000], "axes": [4], "steps": [-1]}
+    turn = [helper.make_node("Constant", [], [name], value_ints=values) for name, values in ends.items()]
+    turn.append(helper.make_node("Slice", ["x", *ends], ["turned"]))
+    back = [
+        helper.make_node("Slice", ["b_flipped", *ends], ["back"]),
+        helper.make_node("Add", ["b", "back"], ["sum"]),
+        helper.make_node("Mul", ["sum", "half"], ["y"]),
+    ]
+    nodes = [*turn, *model.graph.node, *back]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    model.graph.initializer.append(numpy_helper.from_array(np.array(0.5, np.float32), "half"))
+    onnx.checker.check_model(model)
+    return model
+
+
+def rounding(model: onnx.ModelProto, *names: str) -> onnx.ModelProto:
+    """The model with these values rounded to 8 bits wherever they are read."""
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    made.graph.initializer.append(numpy_helper.from_array(np.array(0.5, np.float32), "step"))
+    made.graph.initializer.append(numpy_helper.from_array(np.array(0, np.uint8), "zero"))
+    nodes = []
+    for node in made.graph.node:
+        node.input[:] = [f"{name}_dq" if name in names else name for name in node.input]
+        nodes.append(node)
+        for name in set(node.output) & set(names):
+            nodes.append(helper.make_node("QuantizeLinear", [name, "step", "zero"], [f"{name}_q"]))
+            nodes.append(helper.make_node("DequantizeLinear", [f"{name}_q", "step", "zero"], [f"{name}_dq"]))
+    del made.graph.node[:]
+    made.graph.node.extend(nodes)
+    onnx.checker.check_model(made)
+    return made
+
+
+def test_nothing_is_rounded_between_the_last_layers_and_a_mean_over_flips(windows: list[np.ndarray]) -> None:
+    model = named(over_flips())
+    spoilt = rounding(model, "b", "b_flipped", "sum")
+    exact = answer(model, windows[0])
+    assert np.abs(answer(spoilt, windows[0]) - exact).max() > 0.1
+    mended = with_exact_answer(spoilt)
+    np.testing.assert_allclose(answer(mended, windows[0]), exact, rtol=1e-6)
+    assert not [node for node in mended.graph.node if "Linear" in node.op_type]
+    inside = with_exact_answer(rounding(model, "a", "a_flipped", "b", "sum"))
+    assert sum(node.op_type == "QuantizeLinear" for node in inside.graph.node) == 2  # before the last layers it stays
+
+
+def test_layers_that_share_a_weight_are_one(windows: list[np.ndarray]) -> None:
+    model = named(over_flips())
+    assert set(map(frozenset, copies_by_layer(model).values())) == {
+        frozenset({"Conv_5", "Conv_7"}), frozenset({"Conv_6", "Conv_8"}),
+    }  # fmt: skip
+    made = quantise(model, windows, "onnxruntime")
+    assert set(made.layers) == {"Conv_5", "Conv_6", "Conv_7", "Conv_8"}
+    left = quantise(model, windows, "onnxruntime", excluded=("Conv_5",))
+    assert (set(left.layers), set(left.excluded)) == ({"Conv_6", "Conv_8"}, {"Conv_5", "Conv_7"})
+    output = tiny_manifest(TinyModel(levels=(0.0, 5.0), output={"activation": "softmax"})).output
+    found = layer_sensitivities(
+        made.model,
+        model,
+        made.layers,
+        windows,
+        lambda given, inputs: (answer(given, one) for one in inputs),
+        output,
+        lambda done, total: None,
+    )
+    assert sorted((one.layer, one.copies) for one in found) == [("Conv_5", 2), ("Conv_6", 2)]
 
 
 def test_the_sensitive_layer_is_named_first(windows: list[np.ndarray]) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from hounsfield.compression.gate import GateOutcome
 from hounsfield.compression.sensitivity import LayerSensitivity
 from hounsfield.evaluation.bootstrap import finite
 from hounsfield.packages import ModelPackage
+
+_NAMED: Final = 12
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ class Compression:
         yield f"- Made from {self.source} (digest `{self.source_digest}`), {self.share:.0%} of the fp32 graph's size."
         if self.quantiser:
             yield f"- {self.quantiser}; {self.windows} windows of {self.calibration_cases} calibration cases."
-            left = ", ".join(f"`{name}`" for name in self.excluded) or "none"
+            left = ", ".join(f"`{name}`" for name in self.excluded[:_NAMED]) or "none"
+            left += f" and {len(self.excluded) - _NAMED} more" if len(self.excluded) > _NAMED else ""
             yield f"- {len(self.layers)} layers in int8; left in fp32: {left}."
 
 
@@ -100,7 +103,10 @@ def compression_details(made: Compression) -> dict[str, Any]:
         "calibration_data_sha256": made.calibration_digest,
         "int8_layers": list(made.layers),
         "fp32_layers": list(made.excluded),
-        "sensitivities": [{"layer": one.layer, "difference": round(one.difference, 6)} for one in made.sensitivities],
+        "sensitivities": [
+            {"layer": one.layer, "copies": one.copies, "difference": round(one.difference, 6)}
+            for one in made.sensitivities
+        ],
         "attempts": [
             {"fp32_layers": list(one.excluded), "worst_loss_over_margin": finite(one.loss), "where": one.where}
             for one in made.attempts
@@ -119,9 +125,11 @@ def _lines(made: Compression, outcome: GateOutcome) -> Iterator[str]:
     if made.sensitivities:
         yield from ("", "## What each layer costs by itself", "")
         yield "One minus the soft Dice to fp32 with only this layer in int8, mean over calibration windows."
-        yield from ("", "|layer|difference|in the result|", "|---|---|---|")
+        yield "Copies read the same weights; they are measured and left out together."
+        yield from ("", "|layer|copies|difference|in the result|", "|---|---|---|---|")
         for one in made.sensitivities:
-            yield f"|`{one.layer}`|{one.difference:.5f}|{'fp32' if one.layer in made.excluded else 'int8'}|"
+            kind = "fp32" if one.layer in made.excluded else "int8"
+            yield f"|`{one.layer}`|{one.copies}|{one.difference:.5f}|{kind}|"
     if made.attempts:
         yield from ("", "## What was tried on the calibration cases", "")
         yield "The worst stratum's mean loss, as a share of its margin; the first with at most half went to the gate."

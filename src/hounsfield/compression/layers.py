@@ -46,6 +46,21 @@ def heavy_layers(model: Any) -> tuple[Layer, ...]:
     )
 
 
+def copies_by_layer(model: Any) -> dict[str, tuple[str, ...]]:
+    """Every heavy layer with all that read the same weight, itself included: a mean over flips has each many times."""
+    readers: dict[str, list[str]] = {}
+    weights = {node.name: node.input[1] for node in model.graph.node if node.op_type in HEAVY and len(node.input) > 1}
+    for layer in heavy_layers(model):
+        readers.setdefault(weights[layer.name], []).append(layer.name)
+    return {name: tuple(readers[weights[name]]) for names in readers.values() for name in names}
+
+
+def with_copies(model: Any, names: Collection[str]) -> set[str]:
+    """The names, and those of all layers that read the same weights."""
+    copies = copies_by_layer(model)
+    return {one for name in names for one in copies.get(name, (name,))}
+
+
 def quantised_layers(model: Any) -> tuple[str, ...]:
     """Names of the heavy layers whose input and weight are both rounded to 8 bits."""
     makers = {name: node for node in model.graph.node for name in node.output}
@@ -91,7 +106,10 @@ def with_float(quantised: Any, original: Any, layers: Collection[str]) -> Any:
 
 
 def with_exact_answer(model: Any) -> Any:
-    """A copy of a QDQ graph whose answer is not rounded to 8 bits: scores need more than 256 values."""
+    """A copy of a QDQ graph in which nothing after the last layers is rounded: scores need more than 256 values.
+
+    A mean over flips adds several answers up; a quantiser would round each of them and every sum.
+    """
     made = _copied(model)
     makers = {name: node for node in made.graph.node for name in node.output}
     for value in made.graph.output:
@@ -101,8 +119,23 @@ def with_exact_answer(model: Any) -> Any:
             for node in made.graph.node:
                 for names in (node.input, node.output):
                     names[:] = [value.name if name == source else name for name in names]
+    _exact_after_layers(made)
     _drop_unused(made)
     return made
+
+
+def _exact_after_layers(model: Any) -> None:
+    """From the answer back to the first heavy layers on the way: what is rounded there is read unrounded."""
+    makers = {name: node for node in model.graph.node for name in node.output}
+    pending, seen = [value.name for value in model.graph.output], set()
+    while pending:
+        node = makers.get(pending.pop())
+        if node is None or node.op_type in HEAVY or node.output[0] in seen:
+            continue
+        seen.add(node.output[0])
+        for place, name in enumerate(node.input):
+            node.input[place] = _before_rounding(name, makers)
+        pending += node.input
 
 
 def _rounded(name: str, makers: dict[str, Any], held: Collection[str]) -> bool:
@@ -111,9 +144,13 @@ def _rounded(name: str, makers: dict[str, Any], held: Collection[str]) -> bool:
     if maker is None:
         return False
     if maker.op_type in _MOVING:
-        given = [each for each in maker.input if each and each not in held]
+        given = [each for each in maker.input if each and each not in held and not _constant(each, makers)]
         return bool(given) and all(_rounded(each, makers, held) for each in given)
     return bool(maker.op_type == _DEQUANTISE)
+
+
+def _constant(name: str, makers: dict[str, Any]) -> bool:
+    return name in makers and makers[name].op_type == "Constant"
 
 
 def _exact(name: str, makers: dict[str, Any], nodes: list[Any]) -> str:

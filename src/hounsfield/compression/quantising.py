@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from hounsfield.compression.layers import heavy_layers, quantised_layers, with_exact_answer, with_float
+from hounsfield.compression.layers import heavy_layers, quantised_layers, with_copies, with_exact_answer, with_float
 from hounsfield.errors import EngineUnavailable, PackageInvalid, PluginError
 from hounsfield.inference.engine import Floats
 from hounsfield.planning.machine import INT8_INSTRUCTIONS, Machine
@@ -75,7 +75,7 @@ def demand_quantiser(name: str) -> str:
 
 
 def quantise(model: Any, windows: Sequence[Floats], name: str, excluded: Sequence[str] = ()) -> Quantised:
-    """Quantise every heavy layer but the excluded ones.
+    """Quantise every heavy layer but the excluded ones, and all that read the same weights as those.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def quantise(model: Any, windows: Sequence[Floats], name: str, excluded: Sequenc
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             reason = lines[0][:300] if lines else type(error).__name__
             raise PackageInvalid(f"{name} cannot quantise this graph: {reason}", "try the other quantiser") from error
-    made = with_float(with_exact_answer(made), model, set(excluded))
+    made = with_float(with_exact_answer(made), model, with_copies(model, excluded))
     done = quantised_layers(made)
     if not done:
         raise PackageInvalid(f"{name} left every layer in fp32", "exclude fewer layers, or try the other quantiser")

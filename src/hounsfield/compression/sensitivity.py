@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from hounsfield.compression.layers import with_float
+from hounsfield.compression.layers import copies_by_layer, with_float
 from hounsfield.inference.engine import Floats
 from hounsfield.packages.manifest import OutputSpec
 
@@ -23,10 +23,19 @@ Answer = Callable[[Any, Sequence[Floats]], Iterator[Floats]]
 
 @dataclass(frozen=True)
 class LayerSensitivity:
-    """What one layer in int8, all others in fp32, changes: 0 nothing, 1 everything."""
+    """What one layer in int8, all others in fp32, changes: 0 nothing, 1 everything.
+
+    Parameters
+    ----------
+    layer
+        The first of those that read the same weight.
+    copies
+        How often the graph has it.
+    """
 
     layer: str
     difference: float
+    copies: int = 1
 
 
 def difference(one: Floats, other: Floats, output: OutputSpec) -> float:
@@ -60,7 +69,7 @@ def layer_sensitivities(
     output: OutputSpec,
     told: Callable[[int, int], None],
 ) -> tuple[LayerSensitivity, ...]:
-    """Measure every layer by itself; the most sensitive first.
+    """Measure every layer by itself, all that read its weight together; the most sensitive first.
 
     Parameters
     ----------
@@ -73,10 +82,13 @@ def layer_sensitivities(
     """
     exact = [values.copy() for values in answer(original, windows)]
     found = []
-    for number, layer in enumerate(layers, start=1):
-        alone = with_float(quantised, original, set(layers) - {layer})
-        found.append(LayerSensitivity(layer, mean_difference(exact, answer(alone, windows), output)))
-        told(number, len(layers))
+    copies = copies_by_layer(original)
+    firsts = list(dict.fromkeys(next(one for one in copies[name] if one in layers) for name in layers))
+    for number, layer in enumerate(firsts, start=1):
+        alone = with_float(quantised, original, set(layers) - set(copies[layer]))
+        value = mean_difference(exact, answer(alone, windows), output)
+        found.append(LayerSensitivity(layer, value, len(copies[layer])))
+        told(number, len(firsts))
     return tuple(sorted(found, key=lambda one: -one.difference))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from hounsfield.compression.compress_report import Attempt, Compression
 from hounsfield.compression.gate import Gate, judge
 from hounsfield.compression.gate_file import read_gate
-from hounsfield.compression.layers import heavy_layers, named, quantised_layers, with_float
+from hounsfield.compression.layers import heavy_layers, named, quantised_layers, with_copies, with_float
 from hounsfield.compression.quantising import Quantised, quantise
 from hounsfield.compression.sensitivity import LayerSensitivity, layer_sensitivities
 from hounsfield.errors import SettingsError
@@ -151,14 +151,14 @@ class _Trial:
         attempts: list[tuple[Attempt, Quantised]] = []
         count = 0
         while True:
-            out = tuple(order[:count])
+            out = tuple(sorted(with_copies(original, order[:count])))
             model = with_float(plain.model, original, out)
             candidate = replace(plain, model=model, layers=quantised_layers(model), excluded=(*plain.excluded, *out))
             if self._how.plain:
                 return (), candidate
             loss, where = self._loss(candidate)
             attempts.append((Attempt(candidate.excluded, loss, where), candidate))
-            self._on_event(Note(f"{len(out)} layers left out: at worst {loss:.2f} of a margin lost ({where})"))
+            self._on_event(Note(f"{count} layers left out: at worst {loss:.2f} of a margin lost ({where})"))
             count = max(1, 2 * count)
             if loss <= TOLERATED_SHARE or count > len(order) // 2:
                 break
