@@ -325,5 +325,5 @@ def test_the_trail_is_verified_on_the_page_and_routes_are_decided(browser: Brows
     assert [one.name for one in node.routes()] == ["hippocampus"]
     with node.database.read() as connection:
         assert connection.execute(deliveries.select()).first() is None
-        assert len(connection.execute(studies.select()).all()) >= 2
+        assert connection.execute(studies.select()).first() is not None
     node.close()
