@@ -15,16 +15,16 @@ from hounsfield.training.recipe_text import read_recipe
 pytestmark = pytest.mark.torch
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-RECIPES = sorted(EXAMPLES.glob("*/recipe.toml"))
+RECIPES = sorted([*EXAMPLES.glob("*/recipe.toml"), *EXAMPLES.glob("*/recipe-small.toml")])
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=[path.parent.name for path in RECIPES])
+@pytest.mark.parametrize("path", RECIPES, ids=["/".join(path.parts[-2:]) for path in RECIPES])
 def test_a_shipped_recipe_is_valid(path: Path) -> None:
     recipe = read_recipe(path)
     description = describe(recipe)
     if recipe.package is not None:
         manifest = manifest_of(recipe, recipe.package, description)
-        assert manifest.id == path.parent.name
+        assert manifest.id == path.parent.name + path.stem.removeprefix("recipe")
     if recipe.data.split_file is not None:
         splits = json.loads((path.parent / recipe.data.split_file).read_text())
         assert {recipe.data.train, recipe.data.validation, "test"} <= set(splits)

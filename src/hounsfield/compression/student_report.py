@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hounsfield.compression.gate import GateOutcome
+from hounsfield.packages.evidence import Evidence
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,23 @@ class Student:
 
 def _verdict(outcome: GateOutcome) -> Iterator[str]:
     yield f"- Gate against its teacher: {outcome.verdict}; {outcome.cases} cases, {outcome.patients} patients."
+    yield from ("", "|metric|stratum|items|student minus teacher|one-sided bound|margin|verdict|", "|---" * 7 + "|")
+    for one in outcome.strata:
+        found = one.judgement
+        figures = f"{found.items}|{found.mean:+.4f}|{found.bound:+.4f}|{one.margin:g}|{found.verdict}"
+        yield f"|{one.metric}|{one.stratum}|{figures}|"
+
+
+def evaluated(evidence: Evidence) -> str:
+    """The figures over all cases for the card: value, 95 % interval, and how many were counted."""
+    lines = [
+        f"{evidence.data.cases} cases that took no part in its making, {evidence.engine}; 95 % bootstrap intervals:"
+    ]
+    lines += ["", "|metric|value|n|", "|---|---|---|"]
+    for one in (score for score in evidence.scores if score.stratum == "all"):
+        unit = "" if one.unit == "1" else f" {one.unit}"
+        lines.append(f"|{one.metric}|{one.value:.3f}{unit} ({one.low:.3f} to {one.high:.3f})|{one.n}|")
+    return "\n".join(lines)
 
 
 def student_markdown(made: Student, outcome: GateOutcome) -> str:

@@ -20,6 +20,7 @@ from hounsfield.training.recipe import PackageTable, Recipe
 
 _TOLERANCE = 1e-3
 _GRAPH = "graphs/fp32.onnx"
+NOT_EVALUATED = "Not evaluated yet: run `hounsfield evaluate` on cases that took no part in the training."
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ Research use only. {table.intended_use}
 
 ## How good it is
 
-Not evaluated yet: run `hounsfield evaluate` on cases that took no part in the training.
+{NOT_EVALUATED}
 
 ## Licences
 

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hounsfield.compression.gate_file import read_gate
-from hounsfield.compression.student_report import Size, Student, student_markdown
+from hounsfield.compression.student_report import Size, Student, evaluated, student_markdown
 from hounsfield.compression.unseen import demand_unseen
 from hounsfield.errors import PackageInvalid, SettingsError
 from hounsfield.evaluation.dataset import Dataset, read_dataset
 from hounsfield.evaluation.scoring import ScoringRules
 from hounsfield.packages import Manifest, ModelPackage, build, evidence_json, open_package
+from hounsfield.packages.evidence import Evidence
 from hounsfield.usecases.bench_process import random_windows, take_turns
 from hounsfield.usecases.evaluate import (
     demand_empty,
@@ -321,7 +322,7 @@ def _write(
         if outcome.verdict != "fail" or keep_failed:
             asked = asked_of(judging, "fp32", judged.record.rule)
             evidence = proven_evidence(judged, test, asked, {"student": made.details()})
-            built = _with_proof(student, evidence_json(evidence), made.for_card(outcome), partial)
+            built = _with_proof(student, evidence, made.for_card(outcome), partial)
         (partial / "student.json").write_bytes(json_bytes(made.details()))
         (partial / "student.md").write_text(student_markdown(made, outcome), encoding="utf-8")
     outputs = {"report": output / "student.md", "json": output / "student.json", "gate": output / "gate" / "gate.md"}
@@ -331,11 +332,14 @@ def _write(
     return StudentResult(built, judged, made, outputs)
 
 
-def _with_proof(student: ModelPackage, evidence: bytes, words: str, folder: Path) -> ModelPackage:
+def _with_proof(student: ModelPackage, evidence: Evidence, words: str, folder: Path) -> ModelPackage:
     """The trained package again, with its evidence and a card that says what it was measured against."""
+    from hounsfield.training.finishing import NOT_EVALUATED
+
     table = student.manifest.model_dump(mode="json", exclude_none=True)
     table["evidence"] = [{"precision": "fp32", "file": "evidence/fp32.json"}]
     files: dict[str, Path | bytes] = {n: student.root / n for n in student.files if n != "manifest.toml"}
-    files["evidence/fp32.json"] = evidence
-    files["card.md"] = (student.card().rstrip() + "\n\n" + words + "\n").encode()
+    files["evidence/fp32.json"] = evidence_json(evidence)
+    card = student.card().replace(NOT_EVALUATED, evaluated(evidence))
+    files["card.md"] = f"{card.rstrip()}\n\n{words}\n".encode()
     return build(folder, Manifest.model_validate(table), files)
