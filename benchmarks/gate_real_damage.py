@@ -1,8 +1,9 @@
 """Is a real model caught that was damaged on small lesions only? And what becomes of nodules below 3 mm?
 
 ``damage``: lung-nodule-ct reads the test part of its example as it is, and once more as a model that answers
-nothing below 65 mm3 (a ball of 5 mm): damaged on small nodules, the same on large ones. Sets of as many patients
-are drawn from both with replacement, and each set goes through the gate; so does the model against itself.
+nothing below 65 mm3 (a ball of 5 mm): damaged on small nodules, the same on large ones. The network is the same, so
+its answers to the first reading are given again to the second one. Sets of as many patients are drawn from both with
+replacement, and each set goes through the gate; so does the model against itself.
 
 ``probe``: real test nodules of 3 to 10 mm, the whole crop shrunk by resampling until the nodule is 2.5 mm wide. This is
 a probe and no data of small nodules: noise, partial volume and surroundings are shrunk with it. It compares precisions.
@@ -15,11 +16,14 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import json
 import tempfile
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -27,11 +31,13 @@ from scipy import ndimage
 
 from hounsfield.compression import Gate, GateRule, judge, parse_gate, read_gate
 from hounsfield.evaluation.summary import ScoredCase
+from hounsfield.inference.engine import Floats
 from hounsfield.packages import ModelPackage, build, open_package
 from hounsfield.usecases.evaluate import EvaluateRequest, part_of, read_all
 from hounsfield.usecases.events import silent
 from hounsfield.usecases.gate import GateRequest, run_gate
 from hounsfield.usecases.job import Choices
+from hounsfield.usecases.sessions import Opened, Sessions
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "examples" / "lung-nodule-ct"
@@ -48,8 +54,46 @@ def damaged_package(package: ModelPackage, folder: Path) -> ModelPackage:
     return build(folder, type(package.manifest).model_validate(table), {name: package.root / name for name in kept})
 
 
-def read_part(package: ModelPackage) -> list[ScoredCase]:
-    """The test part, scored in fp32."""
+class Remembered:
+    """A session whose answers are kept; one that is given answers asks no network."""
+
+    def __init__(self, session: Any, answers: dict[bytes, Floats], again: bool) -> None:
+        self._session, self._answers, self._again = session, answers, again
+        self.precision, self.facts, self.close = session.precision, session.facts, session.close
+
+    def stream(self, batches: Iterable[Floats]) -> Iterator[Floats]:
+        """The answers in order; a window that was not read before is an error on the second reading."""
+        asked: deque[bytes] = deque()
+
+        def heard() -> Iterator[Floats]:
+            for batch in batches:
+                asked.append(hashlib.sha256(batch.tobytes()).digest())
+                yield batch
+
+        if self._again:
+            for _ in heard():
+                yield self._answers[asked.popleft()].copy()
+            return
+        for answer in self._session.stream(heard()):
+            self._answers[asked.popleft()] = answer.copy()
+            yield answer
+
+
+class RememberingSessions(Sessions):
+    """Opens networks whose answers are kept by the window they were given."""
+
+    def __init__(self, answers: dict[bytes, Floats], again: bool) -> None:
+        super().__init__()
+        self._answers, self._again = answers, again
+
+    def open(self, package: ModelPackage, choices: Choices, plan: Any = None) -> Opened:
+        """The network, remembered."""
+        opened = super().open(package, choices, plan)
+        return replace(opened, session=Remembered(opened.session, self._answers, self._again))
+
+
+def read_part(package: ModelPackage, answers: dict[bytes, Floats], again: bool) -> list[ScoredCase]:
+    """The test part, scored in fp32; ``again`` takes the answers of the first reading."""
     request = EvaluateRequest(
         package.root,
         EXAMPLE / "data" / "cases.csv",
@@ -59,7 +103,11 @@ def read_part(package: ModelPackage) -> list[ScoredCase]:
         worst=0,
     )
     data = part_of(request, labels=True, images=True)
-    return list(read_all(package, Choices(allow_unproven=True), data, request, silent).cases)
+    sessions = RememberingSessions(answers, again)
+    read = read_all(package, Choices(allow_unproven=True), data, request, silent, sessions)
+    if read.failed:
+        raise SystemExit(f"{len(read.failed)} cases gave no score, the first: {read.failed[0]}")
+    return list(read.cases)
 
 
 def drawn(cases: list[ScoredCase], patients: list[str], chosen: np.ndarray) -> list[ScoredCase]:
@@ -80,7 +128,9 @@ def damage(args: argparse.Namespace) -> dict[str, object]:
     criterion = {"metric": "lesion-sensitivity", "margin": 0.05, "size_bands": ["3-6 mm"]}
     rule: GateRule = parse_gate({"format": 1, "resamples": 2000, "criteria": [criterion]}, Path("rule"))
     with tempfile.TemporaryDirectory() as folder:
-        whole, worse = read_part(package), read_part(damaged_package(package, Path(folder)))
+        answers: dict[bytes, Floats] = {}
+        whole = read_part(package, answers, again=False)
+        worse = read_part(damaged_package(package, Path(folder)), answers, again=True)
     patients = sorted({case.patient_id for case in whole})
     random = np.random.default_rng(SEED)
     found: dict[str, Counter[str]] = {"damaged": Counter(), "itself": Counter()}

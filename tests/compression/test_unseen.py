@@ -45,6 +45,14 @@ def test_unseen_cases_are_let_through_and_it_is_said_what_was_compared(make: Mak
     assert demand_unseen(whole.part("test"), whole.part("test"), [], package) == ()
 
 
+def test_a_case_that_is_given_in_several_ways_is_counted_once(make: Make, package: ModelPackage) -> None:
+    rows = [("anna", "1", "train"), ("anna", "3", "train"), ("bert", "2", "test"), ("cleo", "4", "validation")]
+    whole = make("a", rows)
+    used = [whole.part("train"), whole.part("validation"), whole.part("validation")]
+    told = demand_unseen(whole.part("test"), whole, used, package)
+    assert told == ("3 cases of training or calibration: no patient or image in common",)
+
+
 def test_what_the_model_learned_from_is_refused(make: Make, package: ModelPackage) -> None:
     whole = make("a", [("anna", "1", "train"), ("bert", "2", "test"), ("carl", "1", "test")])
     with pytest.raises(InputError, match="the part 'train'"):

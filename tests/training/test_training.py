@@ -31,7 +31,8 @@ def task_recipe(task: str, network: str, data: str = "", window: str = "[8, 8, 8
 
 
 def test_it_learns_the_balls_and_ends_with_a_package(balls: Path, tmp_path: Path, run_training: Runner) -> None:
-    recipe = write_recipe(tmp_path, RECIPE + PACKAGE, steps="150", every="50", learning_rate="0.02")
+    told = PACKAGE.replace("To test the", "Research use only. To test the")
+    recipe = write_recipe(tmp_path, RECIPE + told, steps="150", every="50", learning_rate="0.02")
     trained = run_training(recipe, tmp_path / "run", package=True)
     assert trained.state.best_score is not None
     assert trained.state.best_score > 0.8
@@ -48,6 +49,7 @@ def test_it_learns_the_balls_and_ends_with_a_package(balls: Path, tmp_path: Path
     record = json.loads((trained.folder / "training.json").read_text())
     assert record["data_sha256"] in package.card()
     assert f"{record['best_score']:.4f}" in package.card()
+    assert package.card().count("Research use only. To test the trainer") == package.card().count("Research use") == 1
     with Image.open(trained.folder / "curves.png") as curves:
         assert curves.size == (960, 540)
 

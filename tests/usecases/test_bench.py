@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hounsfield.errors import OutputExists
 from hounsfield.packages import build, verify
 from hounsfield.testing.packages import TinyModel, tiny_evidence, tiny_files, tiny_manifest
 from hounsfield.usecases.bench import BenchRequest, bench
-from hounsfield.usecases.bench_process import energy_joules
+from hounsfield.usecases.bench_process import apart_from_first, energy_joules
 
 
 def test_figures_stand_beside_the_evidence_and_go_into_the_next_version(tmp_path: Path) -> None:
@@ -48,6 +50,22 @@ def test_figures_stand_beside_the_evidence_and_go_into_the_next_version(tmp_path
     assert json.loads((tmp_path / "out" / "bench.json").read_text())["rows"][0]["metric"] == "Dice"
     with pytest.raises(OutputExists):
         bench(request)
+    first, second = rows[("openvino", "fp32")], rows[("onnxruntime", "fp32")]
+    assert {first.apart, second.apart} > {None}
+    assert (first.apart or second.apart or 0) < 1e-4
+    assert result.disagreements == ()
+    assert "Mean difference to the first engine in a precision" in page
+
+
+def test_engines_that_disagree_are_named(tmp_path: Path) -> None:
+    one = np.array([[1.0, -1.0], [2.0, 0.0]], np.float32)
+    assert apart_from_first(["fp32", "int8", "fp32", "int8"], [one, one, one, one + 0.5]) == [None, None, 0.0, 0.5]
+    package = build(tmp_path / "package", tiny_manifest(TinyModel()), tiny_files())
+    result = bench(BenchRequest(package.root, tmp_path / "out", ("onnxruntime",), 1, 3))
+    unlike = replace(result, rows=(*result.rows, replace(result.rows[0], engine="other", apart=0.5)))
+    assert result.disagreements == ()
+    (words,) = unlike.disagreements
+    assert words.startswith("other fp32 disagrees with the first engine: its answers differ by 50%")
 
 
 def test_energy_is_told_in_joules_or_not_at_all(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def demand_unseen(data: Dataset, whole: Dataset, used: Sequence[Dataset], packag
         fact = "the package names exactly these cases as its training or calibration data"
         raise InputError(fact, "give cases that it has not seen", data.path)
     learned = learned_cases(whole)
-    others = [*learned, *(case for table in used for case in table.cases)]
+    others = _once([*learned, *(case for table in used for case in table.cases)])
     demand_apart(data, others)
     told = [f"{len(others)} cases of training or calibration: no patient or image in common"] if others else []
     if named:
@@ -58,6 +58,11 @@ def demand_unseen(data: Dataset, whole: Dataset, used: Sequence[Dataset], packag
 def learned_cases(whole: Dataset, parts: Sequence[str] = _USED_PARTS) -> list[Case]:
     """The cases of a table whose part says that a model learned from them."""
     return [case for case in whole.cases if case.split.lower() in parts]
+
+
+def _once(cases: Sequence[Case]) -> list[Case]:
+    """Each case once: the same table may be given, or hold a case, in several ways."""
+    return list({(case.id, case.images): case for case in cases}.values())
 
 
 def demand_apart(data: Dataset, others: Sequence[Case]) -> None:

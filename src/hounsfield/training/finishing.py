@@ -20,6 +20,7 @@ from hounsfield.training.recipe import PackageTable, Recipe
 
 _TOLERANCE = 1e-3
 _GRAPH = "graphs/fp32.onnx"
+_RESEARCH = "Research use only."
 NOT_EVALUATED = "Not evaluated yet: run `hounsfield evaluate` on cases that took no part in the training."
 
 
@@ -143,9 +144,10 @@ def card(recipe: Recipe, table: PackageTable, record: Mapping[str, Any]) -> str:
     """The model card: what it is for, what it was trained on, and what is not known yet."""
     score = record["best_score"]
     steering = "none" if score is None else f"{score:.4f} at step {record['best_step']}"
+    purpose = table.intended_use.strip().removeprefix(_RESEARCH).lstrip()
     return f"""# {table.title}
 
-Research use only. {table.intended_use}
+{_RESEARCH} {purpose}
 
 {table.card}
 

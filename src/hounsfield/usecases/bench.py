@@ -21,6 +21,8 @@ from hounsfield.usecases.events import Note, OnEvent, Progress, silent
 
 _LONGEST_SECONDS = 900.0
 _ALONE_ROUNDS = 3
+#: Engines disagree where their answers in one precision differ by more than this share of an answer's mean size.
+_APART = 0.05
 _HEADINGS = (
     *("engine", "precision", "latency ms", "slowest", "windows/s", "against fp32", "load s", "peak MiB"),
     *("of it the network", "graph MB", "CPU", "J/window", "accuracy", "gate"),
@@ -73,6 +75,9 @@ class BenchRow:
         Of the file that runs.
     accuracy
         The package's first overall score for the precision.
+    apart
+        Mean difference to the answer of the first engine in this precision, over that answer's mean size; None for
+        the first.
     """
 
     engine: str
@@ -92,6 +97,7 @@ class BenchRow:
     metric: str = ""
     accuracy: tuple[float, float, float] | None = None
     gate: str = ""
+    apart: float | None = None
 
 
 @dataclass(frozen=True)
@@ -111,6 +117,16 @@ class BenchResult:
     def busy(self) -> bool:
         """Whether the machine had other work when it began: then only ratios are worth reading."""
         return self.load_average > 0.3
+
+    @property
+    def disagreements(self) -> tuple[str, ...]:
+        """Engines whose answers in one precision differ too much to stand for each other, in words."""
+        return tuple(
+            f"{row.engine} {row.precision} disagrees with the first engine: its answers differ by {row.apart:.0%} on "
+            "average; a verdict or score of one says nothing about the other"
+            for row in self.rows
+            if row.apart is not None and not row.apart <= _APART
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """The result as data, for ``--json``."""
@@ -155,6 +171,8 @@ def bench(request: BenchRequest, on_event: OnEvent = silent) -> BenchResult:
         left_out,
         {},
     )
+    for words in result.disagreements:
+        on_event(Note(words, "warn"))
     return _write(result, package, request)
 
 
@@ -225,6 +243,7 @@ def _rows(
             metric="" if score is None else score.metric,
             accuracy=None if score is None else (score.value, score.low, score.high),
             gate="" if evidence is None or evidence.gate is None else evidence.gate.verdict,
+            apart=row["apart"],
         )
 
 
@@ -272,6 +291,10 @@ def _page(result: BenchResult) -> Iterator[str]:
     yield f"|{'|'.join(_HEADINGS)}|"
     yield "|---" * len(_HEADINGS) + "|"
     yield from (table_row(row) for row in result.rows)
+    told = [f"{row.engine} {row.precision} {row.apart:.1e}" for row in result.rows if row.apart is not None]
+    if told:
+        yield from ("", f"Mean difference to the first engine in a precision, over the answer: {', '.join(told)}.")
+    yield from (f"\n**{words}**" for words in result.disagreements)
     if result.left_out:
         yield from ("", "Not measured:", "")
         yield from (f"- {engine} {precision}: {why}" for engine, precision, why in result.left_out)

@@ -45,8 +45,9 @@ def measure(task: dict[str, Any]) -> list[dict[str, Any]]:
     forget_peak()
     turns = take_turns([session for _, session, _ in loaded], [windows] * len(loaded), task["rounds"])
     peak = peak_bytes()
+    apart = apart_from_first([name for _, name in task["variants"]], [one.infer(windows[0]) for _, one, _ in loaded])
     rows = []
-    for (keeper, session, seconds), (taken, cpu) in zip(loaded, turns, strict=True):
+    for (keeper, session, seconds), (taken, cpu), differs in zip(loaded, turns, apart, strict=True):
         energy, began = energy_joules(), time.perf_counter()
         list(session.stream(windows * (_STREAMED // 2)))
         streamed, after = time.perf_counter() - began, energy_joules()
@@ -62,10 +63,25 @@ def measure(task: dict[str, Any]) -> list[dict[str, Any]]:
                 "resident_before_bytes": before,
                 "resident_loaded_bytes": resident,
                 "peak_bytes": peak,
+                "apart": differs,
             }
         )
         keeper.close()
     return rows
+
+
+def apart_from_first(precisions: Sequence[str], answers: Sequence[Floats]) -> list[float | None]:
+    """How far each answer is from the first one in the same precision: mean difference over its mean size, or None."""
+    first: dict[str, Floats] = {}
+    found: list[float | None] = []
+    for precision, given in zip(precisions, answers, strict=True):
+        if precision in first and first[precision].shape == given.shape:
+            size = max(float(np.abs(first[precision]).mean()), 1e-12)
+            found.append(float(np.abs(given - first[precision]).mean()) / size)
+        else:
+            first.setdefault(precision, np.array(given))
+            found.append(None)
+    return found
 
 
 def random_windows(package: ModelPackage, count: int) -> list[Floats]:
