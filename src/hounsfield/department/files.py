@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Iterator
@@ -47,21 +46,13 @@ class InstanceFiles:
     def place(self, part: Path, sha256: str) -> None:
         """Give a received file its name, and return when both are on the disk.
 
-        A file that stands there already, from an earlier time that ended before the database
-        knew of it, is used if its content is right, and replaced if it is torn.
+        Its content is there before its name: what may stand under the name already, the same content
+        or what was torn in an earlier time, is never replaced by less.
         """
         final = self.path(sha256)
-        try:
-            os.link(part, final)
-        except FileExistsError:
-            if _digest(final) == sha256:
-                os.utime(final)
-            else:
-                part.replace(final)
-        _sync(final)
+        _sync(part)
+        part.replace(final)
         _sync(final.parent)
-        with suppress(FileNotFoundError):
-            part.unlink()
 
     def stray(self, older_than_s: float) -> Iterator[Path]:
         """Files not touched for so long, in both folders: what no row names may be removed."""
@@ -71,14 +62,6 @@ class InstanceFiles:
                 with suppress(FileNotFoundError):
                     if entry.is_file() and entry.stat().st_mtime < youngest:
                         yield entry
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _sync(path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
@@ -44,6 +44,23 @@ class StoredInstance:
     calling_ae: str
 
 
+# Statements are built once: building one takes longer than running it, and one instance needs four.
+_SAME_UIDS: Final = select(instances.c.sop_instance_uid, instances.c.sha256).where(
+    instances.c.sop_instance_uid.in_(bindparam("uids", expanding=True))
+)
+_SAME_STUDIES: Final = select(studies.c.study_uid).where(studies.c.study_uid.in_(bindparam("uids", expanding=True)))
+_NEW_STUDIES: Final = insert(studies)
+_NEW_INSTANCES: Final = insert(instances)
+_CHANGED: Final = update(studies).where(studies.c.study_uid == bindparam("uid"))
+_FLAGGED: Final = _CHANGED.values(conflicts=studies.c.conflicts + bindparam("odd"))
+_GROWN: Final = _CHANGED.values(
+    revision=studies.c.revision + bindparam("more"),
+    conflicts=studies.c.conflicts + bindparam("odd"),
+    state="receiving",
+    last_at=bindparam("now"),
+)
+
+
 def register(connection: Connection, batch: Sequence[NewInstance]) -> list[Standing]:
     """Register a batch within one transaction; one standing for each, in order.
 
@@ -63,14 +80,13 @@ def register(connection: Connection, batch: Sequence[NewInstance]) -> list[Stand
         rows.append({**vars(one), "standing": "kept" if standing == "new" else "conflict", "received_at": now})
     if rows:
         _touch_studies(connection, rows, now)
-        connection.execute(insert(instances), rows)
+        connection.execute(_NEW_INSTANCES, rows)
     return answers
 
 
 def _known(connection: Connection, uids: set[str]) -> dict[str, set[str]]:
-    query = select(instances.c.sop_instance_uid, instances.c.sha256).where(instances.c.sop_instance_uid.in_(uids))
     known: dict[str, set[str]] = {}
-    for uid, digest in connection.execute(query):
+    for uid, digest in connection.execute(_SAME_UIDS, {"uids": list(uids)}):
         known.setdefault(uid, set()).add(digest)
     return known
 
@@ -82,7 +98,7 @@ def _touch_studies(connection: Connection, rows: Iterable[dict[str, Any]], now: 
         count = counts.setdefault(row["study_uid"], [0, 0])
         count[row["standing"] == "conflict"] += 1
         senders[row["study_uid"]] = row["calling_ae"]
-    there = set(connection.execute(select(studies.c.study_uid).where(studies.c.study_uid.in_(counts))).scalars())
+    there = set(connection.execute(_SAME_STUDIES, {"uids": list(counts)}).scalars())
     fresh = [
         {"study_uid": uid, "calling_ae": senders[uid], "first_at": now, "last_at": now}
         | {"state": "receiving", "outcome": "", "reason": "", "revision": 0, "version": 0, "conflicts": 0}
@@ -90,20 +106,13 @@ def _touch_studies(connection: Connection, rows: Iterable[dict[str, Any]], now: 
         if uid not in there
     ]
     if fresh:
-        connection.execute(insert(studies), fresh)
-    changes = update(studies).where(studies.c.study_uid == bindparam("uid"))
-    grown = [{"uid": uid, "more": new, "odd": odd} for uid, (new, odd) in counts.items() if new]
+        connection.execute(_NEW_STUDIES, fresh)
+    grown = [{"uid": uid, "more": new, "odd": odd, "now": now} for uid, (new, odd) in counts.items() if new]
     if grown:
-        values = {
-            "revision": studies.c.revision + bindparam("more"),
-            "conflicts": studies.c.conflicts + bindparam("odd"),
-            "state": "receiving",
-            "last_at": now,
-        }
-        connection.execute(changes.values(values), grown)
+        connection.execute(_GROWN, grown)
     flagged = [{"uid": uid, "odd": odd} for uid, (new, odd) in counts.items() if not new]
     if flagged:
-        connection.execute(changes.values(conflicts=studies.c.conflicts + bindparam("odd")), flagged)
+        connection.execute(_FLAGGED, flagged)
 
 
 def of_study(connection: Connection, study_uid: str) -> list[StoredInstance]:

@@ -20,6 +20,7 @@ from hounsfield.network import pdu
 from hounsfield.network.association import Association
 from hounsfield.network.identity import FIND, PATIENT_ROOT, STORAGE_COMMITMENT, STUDY_ROOT
 from hounsfield.network.limits import NodeLimits
+from hounsfield.network.link import Link
 from hounsfield.network.negotiation import negotiate
 from hounsfield.network.pdu import BadPdu
 from hounsfield.network.received import Admit, Answer, AssociationRecord, Keep, Rejection
@@ -78,11 +79,10 @@ class Acceptor:
 
     async def listen(self, host: str, port: int) -> int:
         """Start to listen; the port, which is new when 0 was asked for."""
-        self._server = await asyncio.start_server(
-            self._serve,
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: Link(self._serve),
             host,
             port,
-            limit=2 * self.limits.pdu_bytes,
             ssl=self.tls,
             ssl_handshake_timeout=None if self.tls is None else self.limits.silent_s,
             backlog=256,
@@ -98,49 +98,47 @@ class Acceptor:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, link: Link) -> None:
         task = asyncio.current_task()
         if task is not None:
             self._tasks.add(task)
         try:
-            await self._connection(reader, writer)
+            await self._connection(link)
         except (OSError, TimeoutError, asyncio.IncompleteReadError, BadPdu):
             return  # whatever was known is in the record already
         except asyncio.CancelledError:
             return  # only close() cancels; what asyncio would say of it helps nobody
         finally:
-            writer.close()
-            with suppress(OSError, TimeoutError, asyncio.CancelledError):
-                async with asyncio.timeout(self.limits.silent_s):
-                    await writer.wait_closed()
+            with suppress(asyncio.CancelledError):
+                await link.close(self.limits.silent_s)
             if task is not None:
                 self._tasks.discard(task)
 
-    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _connection(self, link: Link) -> None:
         if self._unassociated >= self.limits.connections:
             return
         self._unassociated += 1
         try:
-            plug = writer.get_extra_info("socket")
+            plug = link.about("socket")
             if plug is not None:
                 plug.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            request = await self._request(reader, writer)
+            request = await self._request(link)
         finally:
             self._unassociated -= 1
-        peer = writer.get_extra_info("peername")
+        peer = link.about("peername")
         host = str(peer[0]) if peer else ""
         record = AssociationRecord(request.calling_ae, request.called_ae, host)
         rejection = self._too_many(host) or self.admit(request.calling_ae, request.called_ae, host)
         if rejection is not None:
-            writer.write(pdu.reject(rejection.result, rejection.source, rejection.reason))
+            link.write(pdu.reject(rejection.result, rejection.source, rejection.reason))
             record.rejected = rejection.fact
             self.on_end(record)
             return
         self._open[host] += 1
         try:
             contexts = negotiate(request, self._services())
-            writer.write(pdu.accept(request, contexts, self.limits.pdu_bytes))
-            association = Association(self, reader, writer, request, contexts, record)
+            link.write(pdu.accept(request, contexts, self.limits.pdu_bytes))
+            association = Association(self, link, request, contexts, record)
             await association.serve()
         finally:
             self._open[host] -= 1
@@ -160,16 +158,18 @@ class Acceptor:
             return _BUSY
         return None
 
-    async def _request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> pdu.AssociateRequest:
+    async def _request(self, link: Link) -> pdu.AssociateRequest:
         """The A-ASSOCIATE-RQ, which must come soon, whole, and well formed."""
         async with asyncio.timeout(self.limits.silent_s):
-            kind, length = pdu.parse_head(await reader.readexactly(6))
+            await link.fill(6)
+            kind, length = pdu.parse_head(link.take(6))
             if kind != pdu.ASSOCIATE_RQ or length > self.limits.associate_bytes:
-                writer.write(pdu.abort(1 if kind not in range(1, 8) else 2))
+                link.write(pdu.abort(1 if kind not in range(1, 8) else 2))
                 raise BadPdu("something else came where an A-ASSOCIATE-RQ belongs")
-            body = await reader.readexactly(length)
+            await link.fill(length)
+            body = bytes(link.take(length))
         try:
             return pdu.parse_associate(body)
         except BadPdu:
-            writer.write(pdu.abort(6))
+            link.write(pdu.abort(6))
             raise

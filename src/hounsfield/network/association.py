@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Final
 
 from hounsfield.network import dimse, pdu
 from hounsfield.network.identity import STORAGE_COMMITMENT, is_storage_class
 from hounsfield.network.inbound import Inbound
+from hounsfield.network.link import Link
 from hounsfield.network.pdu import AnsweredContext, AssociateRequest, BadPdu, DataValue
+from hounsfield.network.pdu_stream import PduStream
 from hounsfield.network.received import Answer, AssociationRecord, Received
 from hounsfield.network.uids import is_uid
 
@@ -29,16 +30,15 @@ class Association:
     def __init__(
         self,
         acceptor: Acceptor,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
+        link: Link,
         request: AssociateRequest,
         contexts: tuple[AnsweredContext, ...],
         record: AssociationRecord,
     ) -> None:
         self._acceptor = acceptor
         self._limits = acceptor.limits
-        self._reader = reader
-        self._writer = writer
+        self._pdus = PduStream(link, acceptor.limits)
+        self._link = link
         self._longest = request.maximum_length
         self._contexts = {one.number: one for one in contexts if one.result == pdu.ACCEPTED}
         self._record = record
@@ -50,22 +50,22 @@ class Association:
         try:
             while (value := await self._next()) is not None:
                 await self._message(value)
-                await self._writer.drain()
+                await self._link.drain()
         except (BadPdu, dimse.BadCommand) as error:
             self._record.ended = str(error)
-            self._writer.write(pdu.abort(6))
+            self._link.write(pdu.abort(6))
         except TimeoutError:
             self._record.ended = "silent for too long"
-            self._writer.write(pdu.abort())
+            self._link.write(pdu.abort())
 
     async def _next(self) -> DataValue | None:
         """The next presentation data value, or ``None`` at the end of the association."""
         while not self._values:
-            kind, body = await self._pdu()
+            kind, body = await self._pdus.next()
             if kind == pdu.P_DATA_TF:
                 self._values = list(pdu.values_of(body))[::-1]
             elif kind == pdu.RELEASE_RQ:
-                self._writer.write(pdu.release_reply())
+                self._link.write(pdu.release_reply())
                 self._record.ended = "released"
                 return None
             elif kind == pdu.ABORT:
@@ -77,17 +77,6 @@ class Association:
         if value.context not in self._contexts:
             raise BadPdu("a presentation context was used that was not accepted")
         return value
-
-    async def _pdu(self) -> tuple[int, bytes]:
-        """One PDU: its type and length are checked before it is read."""
-        async with asyncio.timeout(self._limits.idle_s):
-            first = await self._reader.readexactly(1)
-        async with asyncio.timeout(self._limits.pdu_s):
-            kind, length = pdu.parse_head(first + await self._reader.readexactly(5))
-            most = self._limits.pdu_bytes + 12 if kind == pdu.P_DATA_TF else 4
-            if kind not in range(1, 8) or length > most:
-                raise BadPdu("a PDU of an unknown type, or longer than was agreed")
-            return kind, await self._reader.readexactly(length)
 
     async def _message(self, value: DataValue) -> None:
         context = self._contexts[value.context]
@@ -114,8 +103,8 @@ class Association:
             answer, found = await asked(who, context.abstract_syntax, data_set, context.transfer_syntax)
             for one in found:
                 self._say(context, dimse.answer(command, dimse.PENDING[0], has_data=True))
-                self._writer.write(pdu.data(context.number, one, is_command=False, longest=self._longest))
-                await self._writer.drain()
+                self._link.write(pdu.data(context.number, one, is_command=False, longest=self._longest))
+                await self._link.drain()
             return answer
         if field == dimse.N_ACTION_RQ and taken is not None and context.abstract_syntax == STORAGE_COMMITMENT:
             return Answer(await taken(self._record.calling_ae, data_set, context.transfer_syntax))
@@ -175,4 +164,4 @@ class Association:
         )
 
     def _say(self, context: AnsweredContext, command: bytes) -> None:
-        self._writer.write(pdu.data(context.number, command, is_command=True, longest=self._longest))
+        self._link.write(pdu.data(context.number, command, is_command=True, longest=self._longest))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from pathlib import Path
 
 from hounsfield.network.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -20,6 +21,7 @@ def file_head(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: st
     return bytes(128) + b"DICM" + _short(0x0000, b"UL", struct.pack("<L", len(meta))) + meta
 
 
+@lru_cache(maxsize=64)
 def _uid(element: int, uid: str) -> bytes:
     raw = uid.encode("ascii")
     return _short(element, b"UI", raw + b"\0" * (len(raw) % 2))

@@ -176,7 +176,7 @@ def _title(value: bytes) -> str:
     return text
 
 
-def values_of(body: bytes) -> Iterator[DataValue]:
+def values_of(body: bytes | memoryview) -> Iterator[DataValue]:
     """The presentation data values of a P-DATA-TF.
 
     Raises
@@ -204,7 +204,7 @@ def head(kind: int, length: int) -> bytes:
     return _HEAD.pack(kind, 0, length)
 
 
-def parse_head(data: bytes) -> tuple[int, int]:
+def parse_head(data: bytes | memoryview) -> tuple[int, int]:
     """(type, length) of the PDU that follows."""
     kind, _, length = _HEAD.unpack(data)
     return kind, length

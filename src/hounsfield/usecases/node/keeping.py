@@ -10,7 +10,7 @@ import asyncio
 import errno
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -106,10 +106,11 @@ class Keeper:
 
     async def keep(self, received: Received) -> Answer:
         """Keep one instance; the answer to a C-STORE. Never raises."""
-        loop = asyncio.get_running_loop()
+        outcome: Future[Standing] = Future()
         try:
-            checked = await loop.run_in_executor(self._pool, self._place, received)
-            standing = await asyncio.wrap_future(self._commits.submit(checked))
+            self._commits.announce()
+            self._pool.submit(self._place, received, outcome)
+            standing = await asyncio.wrap_future(outcome)
         except NotAcceptable as refused:
             self.counts[f"refused-{refused.answer.status:04x}"] += 1
             return refused.answer
@@ -134,10 +135,17 @@ class Keeper:
         self._commits.close()
         self._pool.shutdown()
 
-    def _place(self, received: Received) -> NewInstance:
-        checked = check(received)
-        self.files.place(received.path, received.sha256)
-        return checked
+    def _place(self, received: Received, outcome: Future[Standing]) -> None:
+        """Put the file where it stays and hand its row on; whoever waits is woken once, at the end."""
+        try:
+            checked = check(received)
+            self.files.place(received.path, received.sha256)
+        except Exception as error:
+            self._commits.withdraw()
+            if not outcome.cancelled():
+                outcome.set_exception(error)
+            return
+        self._commits.submit(checked, outcome)
 
     def _commit(self, batch: Sequence[NewInstance]) -> list[Standing]:
         with self.database.write(alone=True) as connection:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from hounsfield.audit import AuditEvent
 from hounsfield.errors import SettingsError
@@ -19,6 +21,8 @@ from hounsfield.usecases.node.inbox import watch_inbox
 from hounsfield.usecases.node.keeping import Keeper
 from hounsfield.usecases.node.opening import Node, log
 
+#: Objects between two collections; one slice makes some hundreds that die by themselves.
+_COLLECT_AFTER: Final = 20_000
 _CALLING = Rejection(1, 1, 3, "calling AE title or address not on the list")
 _CALLED = Rejection(1, 1, 7, "called AE title is another")
 
@@ -40,6 +44,8 @@ def listen(node: Node, on_ready: Callable[[Listening], None] | None = None) -> N
     SettingsError
         If the port is taken or not allowed.
     """
+    gc.freeze()  # what start-up made lives as long as the node: not to be looked through at every collection
+    gc.set_threshold(_COLLECT_AFTER)
     keeper = Keeper(node.database, node.files)
     try:
         asyncio.run(_listen(node, keeper, on_ready))
