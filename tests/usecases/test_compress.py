@@ -68,6 +68,20 @@ def test_int8_that_loses_nothing_becomes_a_proven_graph_of_a_new_version(request
     assert sum(kind == onnx.TensorProto.INT8 for kind in weights.values()) >= 3
 
 
+def test_one_fp32_reading_of_the_same_graph_serves_again(request_of: CompressRequest, tmp_path: Path) -> None:
+    first = compress(request_of)
+    again = replace(request_of, output=tmp_path / "again", version="1.2.0")
+    second = compress(again, reference=first.judged.reference)
+    assert second.judged.record.outcome == first.judged.record.outcome
+    assert second.judged.record.against.reference == second.judged.record.candidate.reference == "tiny-levels-1.2.0"
+    assert second.package is not None
+    assert verify(second.package.root).proven() == ("int8",)
+    wide = replace(on_openvino(request_of, tmp_path), plain=True, output=tmp_path / "other")
+    with pytest.raises(SettingsError, match="read by another graph"):
+        compress(wide, reference=first.judged.reference)
+    assert not (tmp_path / "other").exists()
+
+
 def test_plain_int8_of_a_wide_range_fails_and_leaving_a_layer_out_mends_it(
     request_of: CompressRequest, tmp_path: Path
 ) -> None:

@@ -20,7 +20,7 @@ from hounsfield.evaluation.scoring import ScoringRules
 from hounsfield.packages import ModelPackage, build, evidence_json, open_package
 from hounsfield.planning.machine import read_machine
 from hounsfield.usecases.drafting import draft_package, files_with, manifest_with
-from hounsfield.usecases.evaluate import demand_empty, demand_strata, json_bytes, part_of, whole_folder
+from hounsfield.usecases.evaluate import ReadCases, demand_empty, demand_strata, json_bytes, part_of, whole_folder
 from hounsfield.usecases.events import Note, OnEvent, silent
 from hounsfield.usecases.gate import GateRequest, Judged, asked_of, demand_fit, judge_package, write_gate
 from hounsfield.usecases.job import Choices
@@ -111,8 +111,15 @@ class CompressResult:
         }
 
 
-def compress(request: CompressRequest, on_event: OnEvent = silent) -> CompressResult:
+def compress(
+    request: CompressRequest, on_event: OnEvent = silent, reference: ReadCases | None = None
+) -> CompressResult:
     """Make the graph, judge it once on the test cases, build the new version with its evidence.
+
+    Parameters
+    ----------
+    reference
+        The test cases as the package's fp32 graph read them, if that was done already for another precision.
 
     Raises
     ------
@@ -145,9 +152,18 @@ def compress(request: CompressRequest, on_event: OnEvent = silent) -> CompressRe
         draft = draft_package(package, made, Path(scratch) / "judged")
         on_event(Note(f"judging {request.to} on {len(test.cases)} test cases"))
         judging = replace(judging, model=draft.root, output=Path(scratch) / "gate")
-        judged = judge_package(draft, test, compared, judging, on_event)
+        known = None if reference is None else _read_by(draft, reference)
+        judged = judge_package(draft, test, compared, judging, on_event, known)
         write_gate(judged, draft, test, judging)
         return _write(request, package, made, judged, test, rule, judging.output)
+
+
+def _read_by(draft: ModelPackage, reference: ReadCases) -> ReadCases:
+    """What the same fp32 graph read before, said of the draft."""
+    used = {name: draft.files.get(name) for name in reference.model.graph_sha256}
+    if reference.model.precision != "fp32" or used != dict(reference.model.graph_sha256):
+        raise SettingsError("the reference was read by another graph", "leave it out")
+    return replace(reference, model=replace(reference.model, reference=draft.reference, digest=draft.digest))
 
 
 def quantiser_of(request: CompressRequest) -> str:
