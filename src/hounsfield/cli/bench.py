@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from hounsfield.cli.options import Quiet, Threads
+
 
 def bench(
     package: Annotated[str, typer.Argument(metavar="PACKAGE", help="An installed model or a package folder.")],
@@ -14,14 +16,14 @@ def bench(
     engine: Annotated[
         list[str] | None, typer.Option(help="Only this engine; repeat it. All that are installed by default.")
     ] = None,
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 means all.")] = 0,
+    threads: Threads = 0,
     rounds: Annotated[int, typer.Option(min=3, max=1000, help="How often the variants take turns.")] = 15,
     into_package: Annotated[
         bool,
         typer.Option("--into-package", help="Also build the next patch version, with the figures in its evidence."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Measure every graph of a model in every engine that runs it here: speed, memory, energy, accuracy."""
     from hounsfield.cli.progress import ProgressBars

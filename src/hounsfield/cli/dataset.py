@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from hounsfield.cli.options import Quiet
+
 app = typer.Typer(name="dataset", help="Look at a data set before training on it.", no_args_is_help=True)
 
 
@@ -22,7 +24,7 @@ def check(
     target: Annotated[str, typer.Option(help="Column of the class, for data without label maps.")] = "",
     montages: Annotated[Path | None, typer.Option(help="Draw pages of pictures into this folder.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Find grids that differ, surprising labels, leaking patients, duplicates, and show the class balance.
 

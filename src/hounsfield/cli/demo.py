@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
+from hounsfield.cli.options import AsJson
+
 
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the demo; new or empty.")] = Path(
         "demo-out"
     ),
-    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Watch a real model read a real brain (ICBM-152 average) and write standard DICOM."""
     from hounsfield.cli.progress import ProgressBars

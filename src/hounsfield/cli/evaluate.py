@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hounsfield.cli.options import AsJson, Device, MatchIou, Quiet, Repair, SplitFile, Threads
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -18,7 +20,7 @@ def evaluate(
     package: Annotated[str, typer.Argument(metavar="PACKAGE", help="An installed model or a package folder.")],
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Table (.csv, .jsonl): image, label, patient_id.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results; new or empty.")],
-    split: Annotated[Path | None, typer.Option(metavar="FILE", help="JSON: split name to list of case ids.")] = None,
+    split: SplitFile = None,
     part: Annotated[str, typer.Option(help="Split to evaluate; 'test' by default, where there are splits.")] = "",
     precision: Annotated[str, typer.Option(help="fp32, bf16, fp16 or int8; never changed silently.")] = "fp32",
     engine: Annotated[str, typer.Option(help="openvino, onnxruntime or torch; the best one by default.")] = "",
@@ -27,18 +29,18 @@ def evaluate(
     by: Annotated[list[str] | None, typer.Option(metavar="COLUMN", help="Column to split by; repeat it.")] = None,
     target: Annotated[str, typer.Option(metavar="COLUMN", help="Column of the class, if not the package's.")] = "",
     tolerance: Annotated[float, typer.Option(min=0, metavar="MM", help="Tolerance of the surface Dice (NSD).")] = 1.0,
-    match_iou: Annotated[float, typer.Option(min=0, max=1, metavar="IOU", help="Overlap that matches lesions.")] = 0.1,
+    match_iou: MatchIou = 0.1,
     minimum: Annotated[int, typer.Option(min=2, help="Patients that a group needs to get a figure.")] = 10,
     worst: Annotated[int, typer.Option(min=0, help="How many of the worst cases to draw.")] = 12,
-    repair: Annotated[bool, typer.Option("--repair", help="Resample tilted or uneven slices.")] = False,
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 means all.")] = 0,
-    device: Annotated[str, typer.Option(help="cpu, or a GPU: cuda, cuda:1 (needs PyTorch for CUDA).")] = "",
+    repair: Repair = False,
+    threads: Threads = 0,
+    device: Device = "",
     seed: Annotated[int, typer.Option(help="Seed of the intervals.")] = 0,
     fill: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Also build the package with this evidence, next version.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Measure a model on a data set with known answers; write evidence, tables and a report.
 

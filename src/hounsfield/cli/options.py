@@ -27,3 +27,4 @@ Repair = Annotated[bool, typer.Option("--repair", help="Resample tilted or uneve
 Threads = Annotated[int, typer.Option("--threads", min=0, help="CPU threads; 0 means all.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
+Device = Annotated[str, typer.Option("--device", help="cpu, or a GPU: cuda, cuda:1 (needs PyTorch for CUDA).")]

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from hounsfield.cli.options import Device
+
 
 def plan(
     model: Annotated[str, typer.Argument(help="An installed model or a package folder.")],
@@ -20,7 +22,7 @@ def plan(
     ] = None,
     precision: Annotated[str, typer.Option(help="fp32, bf16, fp16 or int8.")] = "fp32",
     engine: Annotated[str, typer.Option(help="openvino, onnxruntime or torch; the best one by default.")] = "",
-    device: Annotated[str, typer.Option(help="cpu, or a GPU: cuda, cuda:1 (needs PyTorch for CUDA).")] = "",
+    device: Device = "",
     whole: Annotated[
         bool, typer.Option("--whole", help="Plan the equivalent of one pass over the whole volume.")
     ] = False,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hounsfield.cli.options import AsJson, Device, Quiet, Repair
+
 if TYPE_CHECKING:
     from hounsfield.planning import Plan
     from hounsfield.usecases.run import RunResult
@@ -32,9 +34,9 @@ def run(
     ] = None,
     precision: Annotated[str, typer.Option(help="fp32, bf16, fp16 or int8; never changed silently.")] = "fp32",
     engine: Annotated[str, typer.Option(help="openvino, onnxruntime or torch; the best one by default.")] = "",
-    device: Annotated[str, typer.Option(help="cpu, or a GPU: cuda, cuda:1 (needs PyTorch for CUDA).")] = "",
+    device: Device = "",
     seg: Annotated[str, typer.Option(help="DICOM SEG to write: binary, or both (a label map too).")] = "binary",
-    repair: Annotated[bool, typer.Option("--repair", help="Resample tilted or uneven slices.")] = False,
+    repair: Repair = False,
     allow_unproven: Annotated[
         bool, typer.Option("--allow-unproven", help="Accept a precision without evidence or gate; the result says so.")
     ] = False,
@@ -51,8 +53,8 @@ def run(
     ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an earlier run stopped.")] = False,
     threads: Annotated[int, typer.Option(min=0, max=1024, help="CPU threads; 0 means all.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Let a model read one or many scans; write DICOM SEG and SR, NIfTI, JSON and a report.
 

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from hounsfield.cli.options import AsJson, Quiet
+
 
 def train(
     recipe: Annotated[Path, typer.Argument(help="The recipe, a TOML file; see docs/how-to/train.md.")],
@@ -18,8 +20,8 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Replace a value of the recipe: --set optimisation.steps=100"),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train a recipe; end with weights, curves, a graph and a model package.
 
@@ -65,7 +67,7 @@ def search(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the search.")],
     budget: Annotated[str, typer.Option(help="Time for this call, such as 2h or 30min.")] = "1h",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the search in the folder.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+    as_json: AsJson = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the result.")] = False,
 ) -> None:
     """Try values from the declared ranges within a time budget; report what mattered."""
