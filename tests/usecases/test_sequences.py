@@ -11,6 +11,7 @@ import nibabel
 import numpy as np
 import pytest
 from class_scenes import write_table
+from pydicom import dcmread
 from run_scenes import write_ball
 from scipy.ndimage import uniform_filter
 from sequence_scenes import sequence_package, write_dynamic
@@ -59,7 +60,7 @@ def test_maps_of_every_voxel_lie_on_the_scan(tmp_path: Path, same_series: bool) 
     smooth = np.stack([uniform_filter(one, 3, mode="constant") for one in mean])
     np.testing.assert_allclose(around[known], smooth[known], rtol=1e-5)
     outputs = result.series[0].outputs
-    assert set(outputs) == {"sr", "map-1", "map-2", "json", "report"}
+    assert set(outputs) == {"sr", "map-1", "map-2", "pm-1", "pm-2", "json", "report"}
     data = json.loads(outputs["json"].read_text(encoding="utf-8"))
     assert [(one["label"], one["unit"], one["voxels"]) for one in data["maps"]] == [
         ("middle", "mmol/l", known.sum()),
@@ -69,8 +70,16 @@ def test_maps_of_every_voxel_lie_on_the_scan(tmp_path: Path, same_series: bool) 
     assert quartiles == pytest.approx(np.quantile(mean[known], [0.25, 0.5, 0.75]).tolist(), rel=1e-5)
     assert result.series[0].measured[0]["value"] == pytest.approx(quartiles[1])
     assert "Maps" in outputs["report"].read_text(encoding="utf-8")
-    done = subprocess.run(["dciodvfy", "-new", outputs["sr"]], capture_output=True, text=True, check=False)
-    assert not [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("Error")]
+    for one in ("sr", "pm-1", "pm-2"):
+        done = subprocess.run(["dciodvfy", "-new", outputs[one]], capture_output=True, text=True, check=False)
+        assert not [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("Error")]
+    stored = dcmread(outputs["pm-2"])
+    levels = [
+        one.PlanePositionSequence[0].ImagePositionPatient[2] / 2 for one in stored.PerFrameFunctionalGroupsSequence
+    ]
+    numbers = np.frombuffer(stored.FloatPixelData, "<f4").reshape(around.shape)[np.argsort(levels)]
+    np.testing.assert_array_equal(numbers[known], around[known])
+    assert (numbers[~known] == np.float32(stored.FloatPixelPaddingValue)).all()
 
 
 def test_numbers_of_the_whole_scan_are_of_its_middle(tmp_path: Path) -> None:

@@ -59,8 +59,10 @@ def _decimal(number: float) -> Any:
     return DSfloat(number, auto_format=True)
 
 
-def add_source_references(dataset: Dataset, result: Result, source: SourceImages) -> None:
-    """Set Source Image, Referenced Series and per-frame Derivation Image sequences."""
+def add_source_references(
+    dataset: Dataset, result: Result, source: SourceImages, derivation: CodedConcept = _SEGMENTATION
+) -> None:
+    """Set Source Image, Referenced Series and per-frame Derivation Image sequences; ``derivation`` says how (CID 7203)."""
     dataset.SourceImageSequence = [_source_item(d.SOPClassUID, d.SOPInstanceUID) for d in source.datasets]
     dataset.ReferencedSeriesSequence = referenced_series(source)
     shared = dataset.SharedFunctionalGroupsSequence[0]
@@ -70,7 +72,7 @@ def add_source_references(dataset: Dataset, result: Result, source: SourceImages
             del group.DerivationImageSequence
     if not source.frames:
         items = [_source_item(d.SOPClassUID, d.SOPInstanceUID, "NO") for d in source.datasets]
-        shared.DerivationImageSequence = [_derivation(items)]
+        shared.DerivationImageSequence = [_derivation(items, derivation)]
         return
     preserved = "NO" if result.volume.provenance.repairs else "YES"
     geometry = result.labels.geometry
@@ -78,14 +80,14 @@ def add_source_references(dataset: Dataset, result: Result, source: SourceImages
         position = [float(n) for n in group.PlanePositionSequence[0].ImagePositionPatient]
         frame = source.frames[round(float(geometry.mm_to_index(position)[0]))]
         item = _source_item(frame.sop_class_uid, frame.sop_instance_uid, preserved, frame.frame_number)
-        group.DerivationImageSequence = [_derivation([item])]
+        group.DerivationImageSequence = [_derivation([item], derivation)]
 
 
-def _derivation(items: list[Dataset]) -> Dataset:
+def _derivation(items: list[Dataset], how: CodedConcept) -> Dataset:
     from pydicom import Dataset
 
     item = Dataset()
-    item.DerivationCodeSequence = [code(_SEGMENTATION)]
+    item.DerivationCodeSequence = [code(how)]
     item.SourceImageSequence = items
     return item
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from hounsfield.errors import OutputError
 from hounsfield.findings.components import Instance, Instances, split_instances
-from hounsfield.volume import Geometry
 from hounsfield.writing.dicom import (
     code,
     common_arguments,
@@ -23,6 +22,7 @@ from hounsfield.writing.dicom import (
 )
 from hounsfield.writing.facts import MANUFACTURER, RESEARCH_USE, Result
 from hounsfield.writing.files import Written, write_checked
+from hounsfield.writing.placing import place
 from hounsfield.writing.reference import add_source_references, stand_in
 from hounsfield.writing.seg_check import check_seg
 from hounsfield.writing.source import SourceImages, read_source
@@ -87,7 +87,7 @@ def _build(result: Result, source: SourceImages, instances: Instances, kind: Seg
 
     geometry = result.labels.geometry
     planes = 1 if result.is_empty else geometry.shape[0]
-    measures, orientation, positions = _place(geometry, planes)
+    measures, orientation, positions = place(geometry, planes)
     dataset = Segmentation(
         source_images=[stand_in(source.first, geometry)],
         pixel_array=np.ascontiguousarray(instances.array[:planes]),
@@ -114,19 +114,6 @@ def _build(result: Result, source: SourceImages, instances: Instances, kind: Seg
     add_source_references(dataset, result, source)
     finished: Dataset = dataset
     return finished
-
-
-def _place(geometry: Geometry, planes: int) -> tuple[Any, Any, list[Any]]:
-    """Pixel measures, plane orientation and positions (PS3.3 C.7.6.16.2.1, .3, .4)."""
-    from highdicom import PixelMeasuresSequence, PlaneOrientationSequence, PlanePositionSequence
-
-    k, j, i = geometry.spacing_mm
-    direction = geometry.direction
-    measures = PixelMeasuresSequence(pixel_spacing=(j, i), slice_thickness=k, spacing_between_slices=k)
-    cosines = [*direction[:, 2].tolist(), *direction[:, 1].tolist()]
-    orientation = PlaneOrientationSequence("PATIENT", cosines)
-    points = [geometry.index_to_mm((plane, 0, 0)).tolist() for plane in range(planes)]
-    return measures, orientation, [PlanePositionSequence("PATIENT", point) for point in points]
 
 
 def _description(result: Result, instance: Instance) -> Any:

@@ -56,7 +56,7 @@ def read_labels(dataset: Dataset, geometry: Geometry) -> NDArray[np.uint16]:
     frames = dataset.pixel_array.reshape(-1, int(dataset.Rows), int(dataset.Columns))
     labels = np.zeros(geometry.shape, np.uint16)
     for frame, group in zip(frames, dataset.PerFrameFunctionalGroupsSequence, strict=True):
-        k = _slice_index(group, geometry)
+        k = slice_index(group, geometry)
         if dataset.SegmentationType == "LABELMAP":
             labels[k] = frame
         else:
@@ -78,7 +78,14 @@ def _require_plane(shared: Dataset, geometry: Geometry) -> None:
         raise ValueError("the plane of the frames is not that of the labels")
 
 
-def _slice_index(group: Dataset, geometry: Geometry) -> int:
+def slice_index(group: Dataset, geometry: Geometry) -> int:
+    """The slice of ``geometry`` on which a frame lies, by its functional group.
+
+    Raises
+    ------
+    ValueError
+        If it lies on none.
+    """
     position = [float(n) for n in group.PlanePositionSequence[0].ImagePositionPatient]
     index = geometry.mm_to_index(position)
     k = round(float(index[0]))
