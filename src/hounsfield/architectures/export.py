@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from hounsfield.architectures.registry import architecture
 from hounsfield.errors import EngineError, OutputError
+from hounsfield.onnx_session import open_session, session_options
 
 OPSET = 18
 OUTPUT = "logits"
@@ -216,13 +217,9 @@ def _dynamic_axes(description: Mapping[str, Any], fixed: bool) -> dict[str, dict
 
 
 def _onnxruntime(path: Path, arrays: Arrays) -> NDArray[np.float32]:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = max(1, torch.get_num_threads())
+    options = session_options(max(1, torch.get_num_threads()))
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = open_session(path, options)
         known = {entry.name for entry in session.get_inputs()}
         answer: NDArray[np.float32] = session.run(
             [OUTPUT], {name: array for name, array in arrays.items() if name in known}

@@ -11,6 +11,7 @@ except ImportError:
     onnxruntime = None
 
 from hounsfield.errors import SourceRefused
+from hounsfield.onnx_session import open_session, session_options
 
 
 def answer_of(
@@ -25,13 +26,8 @@ def answer_of(
     """
     if onnxruntime is None:
         raise SourceRefused("proving an ONNX needs ONNX Runtime", "install it: pip install 'hounsfield[ort]'")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4
     try:
-        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        answer = session.run([output_name], {input_name: image})[0]
+        answer = open_session(model, session_options(1)).run([output_name], {input_name: image})[0]
     except Exception as error:  # onnxruntime's own exceptions derive from Exception alone
         if isinstance(error, MemoryError):
             raise

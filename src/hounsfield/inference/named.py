@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hounsfield.errors import EngineError, EngineUnavailable
+from hounsfield.onnx_session import open_session, session_options
 
 Arrays = Mapping[str, NDArray[np.float32]]
 
@@ -74,8 +75,6 @@ def _compiled(graph: str, threads: int) -> tuple[Any, str]:
 def _onnxruntime(graph: Path, inputs: Arrays, threads: int) -> tuple[Any, str]:
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level, options.intra_op_num_threads = 3, threads
-    session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+    session = open_session(graph, session_options(threads))
     (answer,) = session.run(None, dict(inputs))
     return answer, onnxruntime.__version__

@@ -20,10 +20,10 @@ from hounsfield.inference.engine import (
     checked,
     overlapped,
 )
+from hounsfield.onnx_session import open_session, session_options
 from hounsfield.plugins import Availability
 
 _INSTALL = "pip install 'hounsfield[ort]'"
-_QUIET = 3
 #: What ONNX Runtime fuses a quantised layer and its roundings to; without them it computes in floats.
 _INTEGER = frozenset({"ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul", "QGemm", "MatMulIntegerToFloat"})
 
@@ -60,21 +60,16 @@ class OnnxRuntimeEngine:
             raise EngineUnavailable(f"ONNX Runtime does not import ({error})", f"install it: {_INSTALL}") from error
         if not isinstance(network, OnnxGraph):
             raise EngineUnavailable("ONNX Runtime runs ONNX graphs only", "choose the engine torch")
-        ort.disable_telemetry_events()
         providers = _providers(settings, network, ort.get_available_providers())
-        options = ort.SessionOptions()
-        options.log_severity_level = _QUIET
-        options.intra_op_num_threads = settings.threads or len(os.sched_getaffinity(0))
-        options.inter_op_num_threads = 1
+        options = session_options(settings.threads or len(os.sched_getaffinity(0)))
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
         options.enable_cpu_mem_arena = True
-        model = network.model if isinstance(network.model, bytes) else str(network.model)
         with tempfile.TemporaryDirectory() as folder:
             optimised = Path(folder) / "optimised.onnx"
             if network.quantised:
                 options.optimized_model_filepath = str(optimised)
             try:
-                session = ort.InferenceSession(model, options, providers=providers)
+                session = open_session(network.model, options, providers)
             except Exception as error:  # the runtime's own exceptions have no common base but Exception
                 raise EngineError(
                     fact=f"ONNX Runtime cannot run this graph: {str(error).splitlines()[0][:300]}",

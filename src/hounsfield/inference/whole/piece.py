@@ -19,6 +19,7 @@ from hounsfield.inference.whole.network import NORMALISATION, Network, Operator,
 from hounsfield.inference.whole.slabs import Reach
 from hounsfield.inference.whole.stages import Stage
 from hounsfield.inference.whole.storage import storage_dtype
+from hounsfield.onnx_session import open_session, session_options
 
 Affine = tuple[NDArray[np.float32], NDArray[np.float32]]
 MASK = "mask of slices inside the volume"
@@ -244,21 +245,18 @@ class OnnxRuntimePiece:
     weights_beside = False
 
     def __init__(self, graph: PieceGraph, precision: str, threads: int, spec: PieceSpec) -> None:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise EngineUnavailable("ONNX Runtime is not installed", "pip install 'hounsfield[ort]'") from error
         if precision != "fp32" or spec.storage == "bf16":
             raise EngineUnavailable(
                 f"ONNX Runtime runs the whole-volume mode in fp32 with fp32 or fp16 storage, not {precision}",
                 "choose precision fp32, or the engine openvino",
             )
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        try:
+            options = session_options(threads)
+        except ImportError as error:
+            raise EngineUnavailable("ONNX Runtime is not installed", "pip install 'hounsfield[ort]'") from error
         options.enable_cpu_mem_arena = False
         options.enable_mem_pattern = False
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(graph.model, options, providers=["CPUExecutionProvider"])
+        self._session = open_session(graph.model, options)
 
     def run(self, slabs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
         """Run one slab."""
