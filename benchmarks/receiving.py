@@ -1,6 +1,6 @@
 """Durable receiving beside Orthanc in the same run: the same slices to both, by C-STORE and by STOW-RS.
 
-    python benchmarks/receiving.py [--slices 400] [--rounds 3]
+    python benchmarks/receiving.py [--slices 400] [--rounds 5]
 
 By C-STORE dcmtk's storescu sends, over one association and over four at once; by STOW-RS one client
 posts bodies of twenty instances. Orthanc writes with SQLite and fsync (its default since 1.7.4), as
@@ -45,19 +45,21 @@ def main() -> None:
     """Measure both, by C-STORE and by STOW-RS, and write the table."""
     asked = argparse.ArgumentParser()
     asked.add_argument("--slices", type=int, default=400)
-    asked.add_argument("--rounds", type=int, default=3)
+    asked.add_argument("--rounds", type=int, default=5)
     asked.add_argument("--output", type=Path, default=RESULTS)
     given = asked.parse_args()
     isolate()
     with tempfile.TemporaryDirectory(prefix="receiving-") as folder:
         results = measure(Path(folder), given.slices, given.rounds)
     given.output.write_text(json.dumps(results, indent=1) + "\n")
+    given.output.with_suffix(".md").write_text(page(results))
     print(json.dumps(results, indent=1))
 
 
 def measure(folder: Path, slices: int, rounds: int) -> dict[str, Any]:
     """Instances per second of each receiver: every round, and the median."""
     rates: dict[str, list[float]] = {}
+    before = os.getloadavg()[0]
     for number in range(rounds):
         receivers = [("hounsfield", _node, _web), ("orthanc", _orthanc, _orthanc_web)]
         for name, open_receiver, open_web in receivers if number % 2 == 0 else receivers[::-1]:
@@ -68,15 +70,48 @@ def measure(folder: Path, slices: int, rounds: int) -> dict[str, Any]:
                 rates.setdefault(f"{name}/{senders}", []).append(round(rate, 1))
             rate = open_web(folder / f"{name}-{number}-stow")(_bodies(slices, number * 10 + 9), slices)
             rates.setdefault(f"{name}/stow", []).append(round(rate, 1))
-    medians = {name: statistics.median(found) for name, found in rates.items()}
     ways = [*map(str, _SENDERS), "stow"]
     return {
         "slices": slices,
+        "load_before": round(before, 2),
         "instances_per_second": rates,
-        "median": medians,
-        "ratio_to_orthanc": {way: round(medians[f"hounsfield/{way}"] / medians[f"orthanc/{way}"], 2) for way in ways},
+        "median": {name: statistics.median(found) for name, found in rates.items()},
+        "ratio_to_orthanc": {way: _ratio(rates[f"hounsfield/{way}"], rates[f"orthanc/{way}"]) for way in ways},
         "cpus": len(os.sched_getaffinity(0)),
     }
+
+
+def _ratio(ours: list[float], theirs: list[float]) -> float:
+    """Median of the rounds' own ratios: both sides of one round had the same machine."""
+    return round(statistics.median(a / b for a, b in zip(ours, theirs, strict=True)), 2)
+
+
+_WAYS = {"1": "C-STORE, one association", "4": "C-STORE, four at once", "stow": "STOW-RS, bodies of twenty"}
+
+
+def page(results: dict[str, Any]) -> str:
+    """The results as Markdown."""
+    rows = [
+        f"|{_WAYS[way]}|{results['median'][f'hounsfield/{way}']:g}|{results['median'][f'orthanc/{way}']:g}|{ratio:.2f}|"
+        for way, ratio in results["ratio_to_orthanc"].items()
+    ]
+    rounds = len(results["instances_per_second"]["orthanc/1"])
+    return "\n".join(
+        [
+            "# Durable receiving beside Orthanc",
+            "",
+            f"Made by `python benchmarks/receiving.py`: {results['slices']} CT slices of 512 x 512 (half a megabyte each) to",
+            f"both, {rounds} rounds in turns, on {results['cpus']} cores that the senders shared; load average before: "
+            f"{results['load_before']:g}.",
+            "Both answer when a slice is on the disk (fsync) and in the database. Instances per second, medians; the ratio is the",
+            "median of the rounds' own ratios.",
+            "",
+            "|way in|hounsfield|Orthanc|ratio|",
+            "|---|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
 
 
 def _bodies(count: int, study: int) -> list[bytes]:
