@@ -46,14 +46,17 @@ class Canary:
 
 
 Build = Callable[[Path, Canary], Path]
-CASES: dict[str, tuple[Build, str]] = {}
+CASES: dict[str, tuple[Build, str, dict[str, Any] | None]] = {}
 
 
-def case(match: str) -> Callable[[Build], Build]:
-    """Add a builder to the table under its own name; ``match`` is a regular expression for the refusal."""
+def case(match: str, told: dict[str, Any] | None = None) -> Callable[[Build], Build]:
+    """Add a builder to the table under its own name.
+
+    ``match`` is a regular expression for the refusal; ``told`` are full answers, for what shows only on conversion.
+    """
 
     def add(build: Build) -> Build:
-        CASES[build.__name__.replace("_", "-")] = (build, match)
+        CASES[build.__name__.replace("_", "-")] = (build, match, told)
         return build
 
     return add

@@ -12,12 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from answering import CHANNEL, answers
 from hostile_sources import Canary, case
+from nnunet_cases import given as told_of
+from safetensors.torch import save_file
 
-from hounsfield.architectures import build
+from hounsfield.architectures import build, weights_of
 
 MODEL = Path(__file__).with_name("nnunet_models") / "3d-two-folds"
 SMALL = {"name": "plain-unet", "channels_in": 1, "channels_out": 2, "filters": [4, 8, 8]}
+GRID = {"spacing_mm": [1.0] * 3, "intensity": [{"step": "z-score"}], "window": {"shape": [16] * 3}}
+SMALL_TOLD = answers(["lesion"], architecture=SMALL, input={"orientation": "RAS", "channels": [CHANNEL], **GRID})
 
 
 def saved(content: Any) -> dict[str, bytes]:
@@ -174,6 +179,25 @@ def pytorch_torchscript(folder: Path, canary: Canary) -> Path:
     return packed(folder, {**entries, **code})
 
 
+def with_nan() -> dict[str, torch.Tensor]:
+    """Weights of a network of the list, one number of them spoilt."""
+    state = {name: tensor.clone() for name, tensor in weights_of(build(SMALL)).items()}
+    next(iter(state.values())).view(-1)[0] = float("nan")
+    return state
+
+
+@case("holds NaN or infinity", told=SMALL_TOLD)
+def pytorch_nan_weights(folder: Path, canary: Canary) -> Path:
+    torch.save(with_nan(), folder / "model.pt")
+    return folder / "model.pt"
+
+
+@case("holds NaN or infinity", told=SMALL_TOLD)
+def safetensors_nan_weights(folder: Path, canary: Canary) -> Path:
+    save_file(with_nan(), folder / "model.safetensors")
+    return folder / "model.safetensors"
+
+
 @case("holds no table of named tensors")
 def pytorch_no_weights(folder: Path, canary: Canary) -> Path:
     torch.save({"epoch": 3, "note": "nothing else"}, folder / "model.pt")
@@ -194,6 +218,10 @@ def pytorch_symlink(folder: Path, canary: Canary) -> Path:
 
 
 # --- nnU-Net --------------------------------------------------------------------------------------
+
+
+TWO_CHANNELS = told_of(MODEL)
+TWO_CHANNELS["input"]["channels"].append({**CHANNEL, "name": "second"})
 
 
 def nnunet(folder: Path, change: Callable[[Path], None]) -> Path:
@@ -310,3 +338,20 @@ def nnunet_other_checkpoint(folder: Path, canary: Canary) -> Path:
         torch.save({"state_dict": network.state_dict()}, model / "fold_0" / "checkpoint_final.pth")
 
     return nnunet(folder, change)
+
+
+@case("holds NaN or infinity", told=told_of(MODEL))
+def nnunet_nan_weights(folder: Path, canary: Canary) -> Path:
+    def change(model: Path) -> None:
+        path = model / "fold_1" / "checkpoint_final.pth"
+        table = torch.load(path, map_location="cpu", weights_only=False)
+        weights = table["network_weights"]
+        next(value for name, value in weights.items() if name.endswith("conv.weight")).view(-1)[0] = float("inf")
+        torch.save(table, path)
+
+    return nnunet(folder, change)
+
+
+@case("the answers name 2 channels, the model has 1", told=TWO_CHANNELS)
+def nnunet_answers_of_another_channel_count(folder: Path, canary: Canary) -> Path:
+    return nnunet(folder, lambda model: None)

@@ -39,7 +39,7 @@ def traces(canary: Canary, server: socket.socket) -> list[str]:
 
 
 def test_there_are_enough_of_them() -> None:
-    assert len(CASES) >= 90
+    assert len(CASES) >= 95
 
 
 def test_the_canary_sings_when_a_payload_runs(canary: tuple[Canary, socket.socket]) -> None:
@@ -55,10 +55,10 @@ def test_it_is_refused_in_one_line_and_contained(
     scratch.mkdir()
     place.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
-    build, match = CASES[name]
+    build, match, told = CASES[name]
     source = build(place, canary[0])
     before = sorted(place.rglob("*"))
-    given = answers(["lesion"], channels=[CHANNEL])
+    given = told or answers(["lesion"], channels=[CHANNEL])
     with pytest.raises(HounsfieldError) as caught:
         do_import(source, tmp_path, given)
     line = str(caught.value)
