@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,19 +18,21 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 _TOLERANCE_VOXELS = 1e-3
+_DEFERRED_BYTES = 2**16  # what is larger (the pixels) stays in the file
 
 
 def check_seg(path: Path, result: Result, instances: Instances) -> None:
     """Raise ReadBackFailed unless the file holds exactly ``instances`` at the right millimetres.
 
     The voxels are decoded and placed by pydicom and the functional groups of the file, not by
-    the library that wrote them.
+    the library that wrote them, and one frame at a time: unpacked, the frames of a hundred organs
+    take more memory than the network did.
     """
     from pydicom import dcmread
 
-    dataset = dcmread(path)
+    dataset = dcmread(path, defer_size=_DEFERRED_BYTES)
     geometry = result.labels.geometry
-    found = read_labels(dataset, geometry)
+    found = read_labels(dataset, _frames(dataset, path), geometry)
     same("the segmentation", bool(np.array_equal(found, instances.array)), path)
     numbers = [int(item.SegmentNumber) for item in dataset.SegmentSequence if int(item.SegmentNumber) > 0]
     same("the list of segments", numbers == [item.number for item in instances.items], path)
@@ -43,8 +46,23 @@ def check_seg(path: Path, result: Result, instances: Instances) -> None:
     same("the package digest", all(result.facts.package_digest in text for text in digests), path)
 
 
-def read_labels(dataset: Dataset, geometry: Geometry) -> NDArray[np.uint16]:
+def _frames(dataset: Dataset, path: Path) -> Iterable[NDArray[np.generic]]:
+    """The frames, one by one where each begins with a byte of its own (pydicom reads others all together)."""
+    from pydicom.pixels import iter_pixels
+
+    rows, columns = int(dataset.Rows), int(dataset.Columns)
+    if rows * columns * int(dataset.BitsAllocated) % 8:
+        return dataset.pixel_array.reshape(-1, rows, columns)
+    return iter_pixels(path)
+
+
+def read_labels(dataset: Dataset, frames: Iterable[NDArray[np.generic]], geometry: Geometry) -> NDArray[np.uint16]:
     """(slices, rows, columns) of segment numbers on ``geometry``, 0 where nothing is stored.
+
+    Parameters
+    ----------
+    frames
+        The frames of the file in their order, (rows, columns) each.
 
     Raises
     ------
@@ -53,7 +71,6 @@ def read_labels(dataset: Dataset, geometry: Geometry) -> NDArray[np.uint16]:
     """
     shared = dataset.SharedFunctionalGroupsSequence[0]
     _require_plane(shared, geometry)
-    frames = dataset.pixel_array.reshape(-1, int(dataset.Rows), int(dataset.Columns))
     labels = np.zeros(geometry.shape, np.uint16)
     for frame, group in zip(frames, dataset.PerFrameFunctionalGroupsSequence, strict=True):
         k = slice_index(group, geometry)
