@@ -196,6 +196,7 @@ def test_integral_rescale_with_a_slope_that_differs(tmp_path: Path) -> None:
     factors = np.arange(3)[:, None, None]
     np.testing.assert_array_equal(volume.array, stored * (factors + 1) + 10 * factors)
     assert volume.array.dtype == np.int16
+    assert bytes_told(tmp_path) == 2
 
 
 def test_padding_is_a_mask_by_stored_value(tmp_path: Path) -> None:
@@ -213,6 +214,13 @@ def test_padding_is_a_mask_by_stored_value(tmp_path: Path) -> None:
     assert volume.padding is not None
     np.testing.assert_array_equal(volume.padding, (stored >= -2000) & (stored <= -1990))
     np.testing.assert_array_equal(volume.array, stored - 24)
+    assert bytes_told(tmp_path) == volume.array.itemsize + volume.padding.itemsize == 3
+
+
+def bytes_told(path: Path) -> int:
+    """What a plan is told that a loaded voxel takes, before it is loaded."""
+    with scan(path) as contents:
+        return contents.series[0].voxel_bytes
 
 
 def test_no_padding_mask_where_no_voxel_is_padding(tmp_path: Path) -> None:

@@ -93,6 +93,8 @@ def test_scaling_is_exactly_nibabels(dtype: str, slope: float, intercept: float,
     volume = read(path)
     assert volume.array.dtype == np.dtype(expected)
     np.testing.assert_array_equal(volume.array, nib.load(path).get_fdata(dtype=np.float64).T)
+    with scan(path) as contents:  # what a plan is told before anything is loaded
+        assert contents.series[0].voxel_bytes == volume.array.itemsize
 
 
 def test_the_sform_goes_before_the_qform_and_the_difference_is_told(tmp_path: Path) -> None:

@@ -81,10 +81,20 @@ class Chain:
         if kind.kind in "iu" and kind.itemsize <= 2 and array.size >= _TABLE_FROM_VOXELS:
             low = int(np.iinfo(kind).min)
             every = np.arange(low, int(np.iinfo(kind).max) + 1, dtype=np.float64)
-            unsigned = np.ascontiguousarray(array).view(np.dtype(f"u{kind.itemsize}"))
             table = np.roll(self(every).astype(np.float32), low)  # indexed by the two's complement
-            return np.take(table, unsigned)
+            return _looked_up(table, array)
         return self(array.astype(np.float64)).astype(np.float32, order="C")
+
+
+def _looked_up(table: NDArray[np.float32], array: NDArray[Any]) -> NDArray[np.float32]:
+    """The table's number for each voxel, some slices at a time: numpy makes 64-bit indices of what it looks up."""
+    out = np.empty(array.shape, np.float32)
+    bits = np.dtype(f"u{array.dtype.itemsize}")
+    depth = max(1, _TABLE_FROM_VOXELS * len(array) // array.size)
+    for low in range(0, len(array), depth):
+        part = slice(low, low + depth)
+        np.take(table, np.ascontiguousarray(array[part]).view(bits), out=out[part], mode="clip")
+    return out
 
 
 def decide(steps: Sequence[IntensityStep], values: Distribution) -> Chain:

@@ -14,7 +14,7 @@ from hounsfield.reading.grouping import by_grid, by_measurement
 from hounsfield.reading.instances import Frame, Instance
 from hounsfield.reading.kinds import kind_of
 from hounsfield.reading.limits import Limits
-from hounsfield.reading.pixels import PixelPlan, pixel_fault, pixel_plan
+from hounsfield.reading.pixels import PixelPlan, pixel_fault, pixel_plan, voxel_bytes
 from hounsfield.reading.projection import projection_geometry
 from hounsfield.reading.series import Issue, Series, SeriesKind, Skipped
 from hounsfield.reading.stacking import Stack, frame_fault, stack
@@ -184,7 +184,10 @@ def _volume(candidate: _Candidate, source: Path, limits: Limits) -> Series:
     found = _plain(one.frames, SeriesKind.VOLUME, source, (*one.issues, *issues, *candidate.issues), plan)
     loadable = not any(issue.severity in ("repairable", "refuse") for issue in found.issues)
     return replace(
-        found, geometry=one.geometry if loadable else None, description=_described(one.frames[0], candidate.labels)
+        found,
+        geometry=one.geometry if loadable else None,
+        description=_described(one.frames[0], candidate.labels),
+        voxel_bytes=voxel_bytes(plan) if loadable else found.voxel_bytes,
     )
 
 

@@ -108,6 +108,7 @@ def _series(name: str, path: Path, source: Path, answer: dict[str, Any] | Failur
         times_s=stored.times_s,
         issues=stored.issues + _more_issues(stored) + (() if problem is None else (problem,)),
         acquisition=Acquisition(modality=stored.modality),
+        voxel_bytes=stored.result_dtype.itemsize,
         plan=stored,
     )
 

@@ -169,6 +169,12 @@ def result_bytes(plan: PixelPlan) -> int:
     return voxels * result_dtype(plan, exact=True).itemsize
 
 
+def voxel_bytes(plan: PixelPlan) -> int:
+    """Memory of one voxel as it will be loaded, with the mark that says whether it is padding."""
+    padded = any(padding_range(frame) is not None for point in plan.frames for frame in point)
+    return result_dtype(plan).itemsize + padded
+
+
 def padding_range(frame: Frame) -> tuple[int, int] | None:
     """Smallest and largest stored value that is padding (PS3.3 C.7.5.1.1.2), or ``None``.
 

@@ -85,6 +85,8 @@ class Series:
         Grid of the volume as ``load`` would give it without repair; ``None`` if there is none.
     times_s
         Seconds of each time point after the first; empty unless ``kind`` is DYNAMIC.
+    voxel_bytes
+        Memory that each voxel takes once it is loaded, the mark of its padding included.
     plan
         What the format's own ``load`` needs; nobody else looks inside.
     """
@@ -103,6 +105,7 @@ class Series:
     times_s: tuple[float, ...] = ()
     issues: tuple[Issue, ...] = ()
     acquisition: Acquisition = field(default_factory=Acquisition)
+    voxel_bytes: int = 2
     plan: Any = field(default=None, repr=False, compare=False)
 
     @property

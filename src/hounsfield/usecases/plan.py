@@ -140,7 +140,7 @@ class Planner:
         """What a scan asks of a plan, one per step of the package, so that it can be planned again under ``name``."""
         if series.geometry is None:
             raise GeometryRefused("its grid is not known before it is repaired", "plan without --memory", series.source)
-        self._needs[name] = self.needs(series.geometry)
+        self._needs[name] = self.needs(series.geometry, series.voxel_bytes)
         return self._needs[name]
 
     def replan(self, name: str, budget: Budget) -> Plan:
@@ -161,17 +161,17 @@ class Planner:
             raise answer
         return answer
 
-    def needs(self, geometry: Geometry) -> tuple[Need, ...]:
+    def needs(self, geometry: Geometry, voxel_bytes: int = 2) -> tuple[Need, ...]:
         """What one scan asks of a plan: one, or in a package of steps one per step."""
-        need = self.need(geometry)
+        need = self.need(geometry, voxel_bytes)
         if not self._package.manifest.steps:
             return (need,)
         from hounsfield.usecases.stepping import needs_of_steps
 
         return needs_of_steps(self._package, need, largest_region(geometry, self._package, self._choices))
 
-    def need(self, geometry: Geometry) -> Need:
-        """What one scan asks of a plan of one window."""
+    def need(self, geometry: Geometry, voxel_bytes: int) -> Need:
+        """What one scan asks of a plan of one window; ``voxel_bytes`` are those of a loaded voxel."""
         manifest = self._package.manifest
         spec = manifest.input
         whole = geometry
@@ -182,6 +182,7 @@ class Planner:
         per_image = bool(manifest.output.classes or manifest.output.quantities or manifest.output.boxes)
         return Need(
             scan_shape=whole.shape,
+            scan_itemsize=voxel_bytes,
             grid_shape=grid.shape if manifest.output.boxes or not per_image else spec.window.shape,
             window=spec.window.shape,
             overlap=spec.window.overlap,
