@@ -22,6 +22,8 @@ _FAST_OPERATIONS_PER_THREAD_SECOND = {"fp32": 4e10, "bf16": 1.6e11, "fp16": 1e11
 _DEVICE_OPERATIONS_PER_SECOND = {"fp32": 5e12, "bf16": 2e13, "fp16": 2e13, "int8": 2e13}
 _BLEND_BYTES_PER_SECOND = 1.5e9
 _MARGIN = 0.05
+_FEW_SEGMENTS = 8
+_FRAME_HEADER_BYTES = 18 * 2**10  # the functional groups of a frame as objects; measured with 11,000 frames
 
 
 @dataclass(frozen=True)
@@ -180,9 +182,22 @@ def _phases(
             "weights": engine.loaded_bytes,
             "scan": scan,
             "labels": labels,
-            "writing": math.ceil(need.scan_voxels * footprint.write_per_voxel),
+            "writing": math.ceil(need.scan_voxels * footprint.write_per_voxel) + _segmentation_bytes(need),
         },
     }
+
+
+def _segmentation_bytes(need: Need) -> int:
+    """A binary SEG while it is written: a frame for each slice that a segment touches, held twice, and its header.
+
+    Few segments are taken to touch every slice. Of many, which are organs that lie apart, a quarter is: of 117
+    it was 14 to 22 % of all slices in segmentations of five real scans.
+    """
+    if not need.labels_itemsize:
+        return 0
+    segments = min(need.classes, max(_FEW_SEGMENTS, math.ceil(need.classes / 4)))
+    slices, rows, columns = need.scan_shape
+    return slices * segments * (rows * columns // 4 + _FRAME_HEADER_BYTES)
 
 
 def _layer(need: Need) -> int:
