@@ -48,7 +48,7 @@ def check_seg(path: Path, result: Result, instances: Instances) -> None:
 
 def _frames(dataset: Dataset, path: Path) -> Iterable[NDArray[np.generic]]:
     """The frames, one by one where each begins with a byte of its own (pydicom reads others all together)."""
-    from pydicom.pixels import iter_pixels
+    from pydicom.pixels.utils import iter_pixels
 
     rows, columns = int(dataset.Rows), int(dataset.Columns)
     if rows * columns * int(dataset.BitsAllocated) % 8:
