@@ -35,7 +35,13 @@ EXAMPLES = ROOT / "examples"
 RESULTS = ROOT / "benchmarks" / "results"
 SMALL = EXAMPLES / "lung-nodule-ct" / "small" / "lung-nodule-ct-small-1.0.0"
 PACKAGES = {"hippocampus-mr": "hippocampus-mr", "lung-nodule-ct": "lung-nodule-ct", "lung-nodule-ct-small": str(SMALL)}
-ARM = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux_2_17_aarch64", "manylinux2014_aarch64")
+ARM = (
+    "manylinux_2_35_aarch64",
+    "manylinux_2_28_aarch64",
+    "manylinux_2_27_aarch64",
+    "manylinux_2_17_aarch64",
+    "manylinux2014_aarch64",
+)
 
 
 def scans(name: str, shared: Path, count: int) -> Iterator[tuple[Path, str]]:
