@@ -175,7 +175,7 @@ def test_a_heat_map_has_a_scale_and_the_file_s_values_under_the_cross(browser: B
             value = float(np.asanyarray(image.dataobj)[tuple(index)])
             assert float(said["labels"].split(" ")[-1]) == pytest.approx(value, rel=0.01, abs=0.005)
         page.locator("#opacity").fill("1")
-        assert page.evaluate(f"[...{VIEWER}.layers.values()][0].image.opacity") == 1
+        assert page.evaluate(f"[...{VIEWER}.layers.values()][0].opacity") == 1
         assert barriers(page) == []
         page.get_by_role("checkbox", name="Where the network looked for pneumonia").click()
         expect(page.locator("#bar")).to_be_hidden()

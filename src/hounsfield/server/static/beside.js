@@ -1,4 +1,5 @@
 // Another result beside the one that is looked at: of the same series, or of an earlier study of the person.
+import { viewUrl, volumeUrl } from "./ahead.js";
 import { complaint, make } from "./page.js";
 import { Viewer } from "./viewer.js";
 
@@ -82,7 +83,7 @@ export class Beside {
 
   /** The series of another study that is most like ours, with the latest answer on it. */
   async #ofStudy(option) {
-    const answer = await fetch(`/api/v1/studies/${option.study}/view`);
+    const answer = await fetch(viewUrl(option.study));
     if (!answer.ok) throw new Error(await complaint(answer));
     const about = await answer.json();
     const own = this.about.series;
@@ -104,7 +105,7 @@ export class Beside {
     if (first) await this.viewer.ready;
     const { low, high } = this.main.shownWindow;
     const same = series.modality === this.about.series.modality && series.modality === "CT";
-    await this.viewer.open(`/api/v1/studies/${study}/series/${series.name}/volume.nii`, { flat: series.kind === "projection", window: same ? [low, high] : null });
+    await this.viewer.open(volumeUrl(study, series.name), { flat: series.kind === "projection", window: same ? [low, high] : null });
     this.loaded = true;
     if (labels) await this.viewer.lay("beside", labels, this.about.segmentsOf(answer ?? { segments }));
     this.frame = series.frame === this.about.series.frame && series.frame !== "";

@@ -1,4 +1,5 @@
 // The study's page: which series is shown, what models said of it, and jumping to it.
+import { firstOf, get, viewUrl, volumeUrl } from "./ahead.js";
 import { ask, complaint, make, post, proof, say } from "./page.js";
 import { VIEWS, Viewer } from "./viewer.js";
 import { Beside } from "./beside.js";
@@ -55,15 +56,14 @@ function load() {
 }
 
 async function refresh() {
-  const answer = await fetch(`/api/v1/studies/${study}/view`);
+  const answer = await get(viewUrl(study));
   if (answer.status === 401) return location.reload();
   if (!answer.ok) return (veil.textContent = await complaint(answer));
   about = await answer.json();
   const kept = seriesChoice.value;
   seriesChoice.replaceChildren(...about.series.map((one) => make("option", { value: one.name, disabled: Boolean(one.problem) }, title(one))));
   if (!shown) {
-    const read = about.series.filter((one) => !one.problem);
-    const best = read.find((one) => about.answers.some((answer) => answer.series === one.name && answer.status === "done")) ?? read[0];
+    const best = firstOf(about);
     if (best) seriesChoice.value = best.name;
     else veil.textContent = about.series.length ? `No series can be shown: ${about.series[0].problem}.` : "Nothing has come yet.";
     await open();
@@ -91,7 +91,7 @@ async function open() {
   veil.textContent = "Loading…";
   const began = performance.now();
   try {
-    await viewer.open(`/api/v1/studies/${study}/series/${shown.name}/volume.nii`, {
+    await viewer.open(volumeUrl(study, shown.name), {
       flat: shown.kind === "projection",
       window: shown.modality === "CT" ? around(CT_WINDOWS.Lung) : null,
     });
@@ -286,7 +286,7 @@ function go(number) {
 seriesChoice.addEventListener("change", open);
 windowChoice.addEventListener("change", () => setWindow(windowChoice.value));
 opacity.addEventListener("input", () => {
-  for (const key of viewer.layers.keys()) viewer.fade(key, Number(opacity.value));
+  viewer.fadeAll(Number(opacity.value));
   beside.fade(Number(opacity.value));
 });
 

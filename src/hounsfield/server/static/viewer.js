@@ -2,7 +2,11 @@
 // NiiVue counts in RAS, so x and y change their sign on the way in and out, and nowhere else.
 import { Niivue, NVImage, SLICE_TYPE, SHOW_RENDER, DRAG_MODE, MULTIPLANAR_TYPE } from "./vendor/niivue.js";
 
+import { get } from "./ahead.js";
 import { fillBetween } from "./between.js";
+import { LabelSets } from "./labels.js";
+import { Planes } from "./planes.js";
+import { filled, laidOn } from "./voxels.js";
 
 export const VIEWS = {
   planes: "Planes",
@@ -22,19 +26,30 @@ const TYPES = {
 
 const ACROSS = { sagittal: 0, coronal: 1, axial: 2 }; // drawings lie in RAS order
 
-const MOST_LAYERS = 8;
 const LARGE = 8e6;
 
 /** Blue over yellow to red, as in the reports; clear at the low end of the scale. */
-const RAMP = { R: [40, 40, 250, 220], G: [60, 190, 220, 40], B: [190, 200, 60, 30], I: [0, 89, 166, 255] };
+const RAMP = [[0, 40, 60, 190], [89, 40, 190, 200], [166, 250, 220, 60], [255, 220, 40, 30]];
 
 const flip = ([x, y, z]) => [-x, -y, z];
+
+/** An image that lies on the server, unpacked by the browser. */
+async function fetched(url, options) {
+  const answer = await get(url);
+  if (!answer.ok) throw new Error(answer.statusText || `the server says ${answer.status}`);
+  let bytes = await answer.arrayBuffer();
+  const [first, second] = new Uint8Array(bytes, 0, 2);
+  if (first === 31 && second === 139) bytes = await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
+  return NVImage.loadFromUrl({ url: bytes, name: "image.nii", ...options });
+}
 
 export class Viewer {
   /** @param onPlace called with {lps, vox, value, label} whenever the cross moves */
   constructor(canvas, onPlace) {
     this.onPlace = onPlace;
     this.layers = new Map();
+    this.resting = new Map(); // layers that were lifted and lie hidden, so that they come back at once
+    this.turn = 0;
     this.nv = new Niivue({
       dragAndDropEnabled: false,
       isRadiologicalConvention: true,
@@ -61,28 +76,40 @@ export class Viewer {
       loadingText: "",
       dragMode: DRAG_MODE.windowing,
     });
-    this.nv.addColormap("ramp", { ...RAMP, A: [0, 255, 255, 255] });
+    this.planes = new Planes(this.nv);
     this.viewName = "planes";
     this.nv.onLocationChange = (place) => this.#tell(place);
-    this.ready = this.nv.attachToCanvas(canvas);
+    this.ready = this.nv.attachToCanvas(canvas).then(() => this.planes.begin());
   }
 
-  /** Show a volume in place of all that was shown; without a window [low, high], in one of its own. */
+  /**
+   * Show a volume in place of all that was shown; without a window [low, high], in one of its own. False where
+   * another was opened in the meantime.
+   */
   async open(url, { flat, window }) {
-    await this.ready;
-    this.nv.setDrawingEnabled(false);
-    if (this.nv.drawBitmap) this.nv.closeDrawing();
-    this.layers.clear();
+    const mine = ++this.turn;
     const levels = window ? { cal_min: window[0], cal_max: window[1] } : {};
-    this.nv.opts.isOrientationTextVisible = !flat;
-    this.nv.opts.crosshairWidth = flat ? 0 : 0.45;
-    this.nv.opts.sliceType = flat ? TYPES.axial : TYPES.planes;
-    this.nv.opts.multiplanarShowRender = SHOW_RENDER.NEVER;
-    await this.nv.loadVolumes([{ url, name: "volume.nii", colormap: "gray", ...levels }]);
+    const [image] = await Promise.all([fetched(url, { colormap: "gray", ...levels }), this.ready]);
+    if (mine !== this.turn) return false;
+    const { nv, planes } = this;
+    nv.setDrawingEnabled(false);
+    if (nv.drawBitmap) nv.closeDrawing();
+    this.layers.clear();
+    this.resting.clear();
+    planes.clear();
+    nv.opts.isOrientationTextVisible = !flat;
+    nv.opts.crosshairWidth = flat ? 0 : 0.45;
+    nv.opts.sliceType = flat ? TYPES.axial : TYPES.planes;
     // Where the processor has to draw, a large volume turns slowly: it is drawn when it is asked for.
-    const voxels = this.size.reduce((product, one) => product * one, 1);
-    this.nv.opts.multiplanarShowRender = voxels <= LARGE ? SHOW_RENDER.ALWAYS : SHOW_RENDER.NEVER;
-    this.view(flat ? "axial" : "planes");
+    const small = !flat && image.hdr.dims.slice(1, 4).reduce((product, one) => product * one, 1) <= LARGE;
+    nv.opts.multiplanarShowRender = small ? SHOW_RENDER.ALWAYS : SHOW_RENDER.NEVER;
+    this.small = small;
+    this.viewName = flat ? "axial" : "planes";
+    planes.setSolid(this.#drawsSolid);
+    nv.volumes = [];
+    nv.addVolume(image);
+    this.labels = planes.holds ? new LabelSets(planes.size) : null;
+    return true;
   }
 
   /** Size of the volume as (i, j, k). */
@@ -92,7 +119,13 @@ export class Viewer {
 
   view(name) {
     this.viewName = name;
+    this.planes.setSolid(this.#drawsSolid);
     this.nv.setSliceType(TYPES[name]);
+  }
+
+  /** Whether 3-D is among what is shown. */
+  get #drawsSolid() {
+    return this.viewName === "render" || (this.small && this.viewName === "planes");
   }
 
   window(low, high) {
@@ -115,42 +148,70 @@ export class Viewer {
   }
 
   /**
-   * Lay a label map over the volume; its segments are {number, label, rgb}. NiiVue knows one opacity per
-   * layer, so a few segments become a layer each, over the same voxels; many share one and are on or off.
-   * A part has a grid of its own inside the volume's, and says nothing of the voxel under the cross.
+   * Lay a label map over the volume; its segments are {number, label, rgb}. A part has a grid of its own inside
+   * the volume's, and says nothing of the voxel under the cross.
    */
   async lay(key, url, segments, part = false) {
-    if (this.layers.has(key)) return;
-    const image = await NVImage.loadFromUrl({ url, name: "labels.nii.gz", opacity: 1 });
-    const groups = segments.length <= MOST_LAYERS ? segments.map((one) => [one]) : [segments];
-    const sheets = groups.map((group, number) => ({ group, image: number ? copyOf(image, `${key}-${number}`) : image }));
-    this.layers.set(key, { image, sheets, segments, alphas: new Map(segments.map((one) => [one.number, 1])), opacity: 0.5, part });
-    this.#colour(key);
-    for (const sheet of sheets.slice(0, -1)) this.nv.volumes.push(sheet.image);
-    this.nv.addVolume(sheets.at(-1).image);
+    if (this.layers.has(key) || this.#wake(key)) return;
+    const mine = this.turn;
+    const image = await fetched(url);
+    if (mine !== this.turn || this.layers.has(key)) return;
+    this.#mustHold();
+    this.layers.set(key, { image, segments, alphas: new Map(segments.map((one) => [one.number, 1])), opacity: 0.5, part });
+    const box = filled(image);
+    if (box) {
+      const laid = laidOn(this.nv.volumes[0], image, box);
+      this.labels.lay(key, laid, segments.map((one) => one.number));
+      this.planes.setLabels(this.labels, laid);
+    }
+    this.#colour();
   }
 
   /**
-   * Lay a map of numbers over the volume, clear at its low end; the scale that its colours span. Without a
-   * range [low, high] that is from 0 (or the least value) to the 98th percentile.
+   * Lay a map of numbers over the volume, clear at its low end, in place of another; the scale that its colours
+   * span. Without a range [low, high] that is from 0 (or the least value) to the 98th percentile.
    */
   async layMap(key, url, { label, unit, range }) {
-    const image = await NVImage.loadFromUrl({ url, name: "map.nii.gz", colormap: "ramp", opacity: 1 });
+    const mine = this.turn;
+    const image = await fetched(url);
+    if (mine !== this.turn) throw new Error("another series was opened");
+    this.#mustHold();
     const [low, high] = range ?? [Math.min(0, image.global_min), image.robust_max];
     image.cal_min = low;
     image.cal_max = high > low ? high : low + 1;
-    this.layers.set(key, { image, sheets: [{ group: [], image }], segments: [], alphas: new Map(), opacity: 0.5, map: { label, unit } });
-    this.nv.addVolume(image);
+    const [i, j, k] = image.hdr.dims.slice(1, 4);
+    const laid = laidOn(this.nv.volumes[0], image, { low: [0, 0, 0], high: [i, j, k] });
+    this.planes.setMap(spread(laid, this.planes.size, image), ramp());
+    this.layers.set(key, { image, segments: [], alphas: new Map(), opacity: 0.5, map: { label, unit } });
+    this.#colour();
     return { low: image.cal_min, high: image.cal_max };
   }
 
+  #mustHold() {
+    if (!this.labels) throw new Error("the image is too wide for this browser to lay anything over it");
+  }
+
+  /** Take a layer away; but for a part, its voxels stay where they are, clear, until it is laid again. */
   lift(key) {
     const layer = this.layers.get(key);
     if (!layer) return;
     this.layers.delete(key);
-    const own = new Set(layer.sheets.map((sheet) => sheet.image));
-    for (const image of own) this.nv.volumes.splice(this.nv.volumes.indexOf(image), 1);
-    this.nv.updateGLVolume();
+    if (layer.map) this.planes.setMap(null);
+    else if (layer.part) {
+      const box = this.labels.boxes.get(key);
+      this.labels.erase(key);
+      if (box) this.planes.setLabels(this.labels, box);
+    } else this.resting.set(key, layer);
+    this.#colour();
+  }
+
+  #wake(key) {
+    const layer = this.resting.get(key);
+    if (!layer) return false;
+    this.resting.delete(key);
+    this.layers.set(key, layer);
+    this.#colour();
+    return true;
   }
 
   /** Opacity of a whole layer, 0 to 1. */
@@ -158,8 +219,13 @@ export class Viewer {
     const layer = this.layers.get(key);
     if (!layer) return;
     layer.opacity = opacity;
-    this.#colour(key);
-    this.nv.updateGLVolume();
+    this.#colour();
+  }
+
+  /** The same opacity for every layer. */
+  fadeAll(opacity) {
+    for (const layer of this.layers.values()) layer.opacity = opacity;
+    this.#colour();
   }
 
   /** Opacity of one segment of a layer, 0 to 1. */
@@ -167,17 +233,19 @@ export class Viewer {
     const layer = this.layers.get(key);
     if (!layer) return;
     layer.alphas.set(number, opacity);
-    this.#colour(key);
-    this.nv.updateGLVolume();
+    this.#colour();
   }
 
-  #colour(key) {
-    const { sheets, alphas, opacity, map } = this.layers.get(key);
-    if (map) return void (sheets[0].image.opacity = opacity);
-    for (const { group, image } of sheets) {
-      image.setColormapLabel(colours(group, (number) => (alphas.get(number) > 0 ? 255 : 0)));
-      image.opacity = opacity * (group.length === 1 ? alphas.get(group[0].number) : 1);
+  /** Give every layer its colours and draw: no voxel is touched. */
+  #colour() {
+    if (!this.labels) return;
+    const colours = new Map();
+    for (const [key, { segments, alphas, opacity, map }] of this.layers) {
+      if (map) this.planes.fadeMap(opacity);
+      for (const { number, rgb } of segments) colours.set(`${key}\n${number}`, [...rgb, opacity * alphas.get(number)]);
     }
+    this.planes.colour(this.labels.colours((one) => colours.get(`${one.key}\n${one.number}`) ?? [0, 0, 0, 0]));
+    this.nv.drawScene();
   }
 
   /** Put the cross on an LPS point. */
@@ -214,14 +282,15 @@ export class Viewer {
   #tell(place) {
     const vox = [...place.vox].slice(0, 3).map(Math.round);
     const labels = [];
-    for (const { image, segments, map, part } of this.layers.values()) {
+    const laid = new Map(this.labels?.on(vox).map((one) => [one.key, one.number])); // what is drawn there
+    for (const [key, { image, segments, map, part }] of this.layers) {
       if (part) continue;
-      const number = image.getValue(vox[0], vox[1], vox[2]);
       if (map) {
+        const number = image.getValue(vox[0], vox[1], vox[2]);
         labels.push(`${map.label} ${Number.isFinite(number) ? number.toPrecision(3) : "–"}${map.unit === "1" ? "" : ` ${map.unit}`}`);
         continue;
       }
-      const found = segments.find((one) => one.number === number);
+      const found = segments.find((one) => one.number === laid.get(key));
       if (found) labels.push(found.label);
     }
     const value = this.nv.volumes[0]?.getValue(vox[0], vox[1], vox[2]);
@@ -280,25 +349,31 @@ export class Viewer {
   }
 }
 
-/** A second layer over the same voxels. */
-function copyOf(image, id) {
-  const made = image.clone();
-  made.id = id;
-  made.img = image.img;
-  return made;
+/** Levels of a map on the whole volume: 0 where it is clear, 1 to 255 over its scale. */
+function spread({ low, size, values }, [nx, ny, nz], { cal_min: least, cal_max: most, hdr }) {
+  const levels = new Uint8Array(nx * ny * nz);
+  let from = 0;
+  for (let z = low[2]; z < low[2] + size[2]; z += 1) {
+    for (let y = low[1]; y < low[1] + size[1]; y += 1) {
+      let to = low[0] + nx * (y + ny * z);
+      for (let x = 0; x < size[0]; x += 1, to += 1, from += 1) {
+        const value = values[from] * (hdr.scl_slope || 1) + (hdr.scl_inter || 0);
+        if (value > least) levels[to] = Math.max(1, Math.min(255, Math.round((255 * (value - least)) / (most - least))));
+      }
+    }
+  }
+  return levels;
 }
 
-function colours(segments, alpha) {
-  const map = { R: [0], G: [0], B: [0], A: [0], I: [0], labels: [""] };
-  for (const { number, label, rgb } of segments) {
-    map.R.push(rgb[0]);
-    map.G.push(rgb[1]);
-    map.B.push(rgb[2]);
-    map.A.push(alpha(number));
-    map.I.push(number);
-    map.labels.push(label);
+/** The 256 colours of a map, four bytes each. */
+function ramp() {
+  const table = new Uint8ClampedArray(1024);
+  for (let level = 1; level < 256; level += 1) {
+    const next = RAMP.findIndex(([at]) => at >= level);
+    const [[low, ...under], [high, ...over]] = [RAMP[next - 1], RAMP[next]];
+    table.set([...under.map((one, at) => one + ((over[at] - one) * (level - low)) / (high - low)), 255], 4 * level);
   }
-  return map;
+  return table;
 }
 
 /** 256 colours for the pen. */
