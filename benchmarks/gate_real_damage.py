@@ -1,6 +1,6 @@
 """Is a real model caught that was damaged on small lesions only? And what becomes of nodules below 3 mm?
 
-``damage``: lung-nodule-ct reads the test part of its example as it is, and once more as a model that answers
+``damage``: the package reads the test part of its example as it is, and once more as a model that answers
 nothing below 65 mm3 (a ball of 5 mm): damaged on small nodules, the same on large ones. The network is the same, so
 its answers to the first reading are given again to the second one. Sets of as many patients are drawn from both with
 replacement, and each set goes through the gate; so does the model against itself.
@@ -8,7 +8,7 @@ replacement, and each set goes through the gate; so does the model against itsel
 ``probe``: real test nodules of 3 to 10 mm, the whole crop shrunk by resampling until the nodule is 2.5 mm wide. This is
 a probe and no data of small nodules: noise, partial volume and surroundings are shrunk with it. It compares precisions.
 
-    python benchmarks/gate_real_damage.py damage --save
+    python benchmarks/gate_real_damage.py damage --save --package examples/lung-nodule-ct/small/lung-nodule-ct-small-1.0.0
     python benchmarks/gate_real_damage.py probe --package NEW --candidate int8 --save
 """
 
