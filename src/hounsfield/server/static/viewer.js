@@ -217,7 +217,7 @@ export class Viewer {
   /** Opacity of a whole layer, 0 to 1. */
   fade(key, opacity) {
     const layer = this.layers.get(key);
-    if (!layer) return;
+    if (!layer || layer.opacity === opacity) return; // drawing is what takes time
     layer.opacity = opacity;
     this.#colour();
   }
