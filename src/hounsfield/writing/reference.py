@@ -62,7 +62,7 @@ def _decimal(number: float) -> Any:
 def add_source_references(
     dataset: Dataset, result: Result, source: SourceImages, derivation: CodedConcept = _SEGMENTATION
 ) -> None:
-    """Set Source Image, Referenced Series and per-frame Derivation Image sequences; ``derivation`` says how (CID 7203)."""
+    """Set Source Image, Referenced Series and per-frame Derivation Image sequences, derived as CID 7203 says."""
     dataset.SourceImageSequence = [_source_item(d.SOPClassUID, d.SOPInstanceUID) for d in source.datasets]
     dataset.ReferencedSeriesSequence = referenced_series(source)
     shared = dataset.SharedFunctionalGroupsSequence[0]
