@@ -12,6 +12,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+import traceback
 from pathlib import Path
 
 
@@ -32,6 +34,8 @@ def main() -> None:
             os.dup2(quiet, 2)
             try:
                 serve(ServeRequest(Path(data), part))  # type: ignore[arg-type]
+            except BaseException:
+                traceback.print_exc()  # into the log: a part that never came up must say why
             finally:
                 os._exit(0)
         print(child, flush=True)
@@ -63,18 +67,25 @@ class Zygote:
 
 
 def kill(pid: int) -> None:
-    """SIGKILL, and wait until it is gone."""
+    """SIGKILL, and wait until all of it is gone.
+
+    A thread that is within an fsync ends when that does; until then the process has its port, though
+    its first thread is a zombie already.
+    """
     try:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
         return
-    stat = Path(f"/proc/{pid}/stat")
-    while True:
-        try:
-            if stat.read_text().rsplit(")", 1)[1].split()[0] in "ZX":
-                return
-        except OSError:
-            return
+    about = Path(f"/proc/{pid}")
+    try:
+        while _state(about) not in "ZX" or len(list((about / "task").iterdir())) > 1:
+            time.sleep(0.001)
+    except OSError:
+        return
+
+
+def _state(process: Path) -> str:
+    return (process / "stat").read_text().rsplit(")", 1)[1].split()[0]
 
 
 if __name__ == "__main__":
