@@ -232,7 +232,8 @@ def _counted(root: Path, load: Load, sink: Sink) -> dict[str, Any]:
     if kept != len({entry.uid for entry in acknowledged}):
         faults.append(f"{kept} rows for {len({entry.uid for entry in acknowledged})} instances")
     if sorted(row.study_uid for row in ended if row.state == "done") != sorted(load.studies_for_model):
-        faults.append(f"{len(load.studies_for_model)} studies for the model, {[row.state for row in ended]}")
+        done = sum(row.state == "done" for row in ended)
+        faults.append(f"{len(load.studies_for_model)} studies for the model, {done} jobs done of {len(ended)}")
     if set(sink.stored) != written or set(sink.stored.values()) - {1}:
         faults.append(f"{len(written)} results written, {len(sink.stored)} at the peer")
     counts = {"acknowledged": len(acknowledged), "sent_twice": load.doubled, "kept": kept, "jobs": len(ended)}
