@@ -66,6 +66,15 @@ def test_what_the_model_learned_from_is_refused(make: Make, package: ModelPackag
     assert "bert" not in str(caught.value)
 
 
+def test_the_same_images_under_another_patient_are_looked_at_too(make: Make, package: ModelPackage) -> None:
+    whole = make("a", [("anna", "1", "train"), ("bert", "2", "test")])
+    said_otherwise = replace(whole.cases[0], patient_id="bert")
+    for order in ((said_otherwise, whole.cases[0]), (whole.cases[0], said_otherwise)):
+        used = replace(whole, cases=order)
+        with pytest.raises(InputError, match="of patients that trained or calibrated the model: a1"):
+            demand_unseen(whole.part("test"), whole, [used], package)
+
+
 def test_the_digest_that_the_card_names_is_refused(make: Make, tmp_path: Path) -> None:
     data = make("a", [("anna", "1", "external")])
     files = tiny_files()

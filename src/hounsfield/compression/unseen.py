@@ -61,8 +61,8 @@ def learned_cases(whole: Dataset, parts: Sequence[str] = _USED_PARTS) -> list[Ca
 
 
 def _once(cases: Sequence[Case]) -> list[Case]:
-    """Each case once: the same table may be given, or hold a case, in several ways."""
-    return list({(case.id, case.images): case for case in cases}.values())
+    """Each case once, since a table may be given twice; the same images under another patient stay apart."""
+    return list({(case.id, case.patient_id, case.images): case for case in cases}.values())
 
 
 def demand_apart(data: Dataset, others: Sequence[Case]) -> None:
