@@ -15,7 +15,7 @@ from writing_phantoms import dciodvfy, grid, result_for
 from hounsfield.errors import OutputError
 from hounsfield.findings import CodedConcept
 from hounsfield.findings.maps import ParameterMap
-from hounsfield.writing import write_parametric_map
+from hounsfield.writing import write_parametric_maps
 from hounsfield.writing.facts import Result
 from hounsfield.writing.parametric_map import UNKNOWN
 
@@ -42,14 +42,12 @@ def by_place(path: Path) -> dict[tuple[float, ...], float]:
     return {tuple(point): value for point, value in zip(points.tolist(), volume.array.ravel().tolist(), strict=True)}
 
 
-@pytest.mark.parametrize("code", ["LPS", "RAS", "PIR", "SPL"])
+@pytest.mark.parametrize("code", ["LPS", "LPI", "RAS", "PIR", "SPL", "AIL"])
 @pytest.mark.parametrize("oblique", [False, True])
 def test_every_number_lies_where_the_scan_has_its_voxel(tmp_path: Path, code: str, oblique: bool) -> None:
     geometry = grid(code, oblique=oblique)
-    if not geometry.is_right_handed:
-        geometry = grid("LPS", oblique=oblique)
     result, made = with_map(result_for(tmp_path, geometry=geometry), unknown=False)
-    written = write_parametric_map(result, made, 1, tmp_path / "pm-1.dcm")
+    (written,) = write_parametric_maps(result, tmp_path)
     assert dciodvfy(written.path) == []
     found = by_place(written.path)
     index = np.argwhere(np.isfinite(made.array))[:: max(1, made.array.size // 500)]
@@ -59,7 +57,7 @@ def test_every_number_lies_where_the_scan_has_its_voxel(tmp_path: Path, code: st
 
 def test_what_is_not_known_is_padding_and_the_unit_is_said(tmp_path: Path) -> None:
     result, made = with_map(result_for(tmp_path))
-    written = write_parametric_map(result, made, 1, tmp_path / "pm-1.dcm")
+    (written,) = write_parametric_maps(result, tmp_path)
     dataset: Any = dcmread(written.path)
     assert dataset.FloatPixelPaddingValue == pytest.approx(UNKNOWN)
     values = np.frombuffer(dataset.FloatPixelData, "<f4")
@@ -75,24 +73,36 @@ def test_what_is_not_known_is_padding_and_the_unit_is_said(tmp_path: Path) -> No
 
 
 def test_writing_again_makes_the_same_bytes(tmp_path: Path) -> None:
-    result, made = with_map(result_for(tmp_path))
-    first, second = (write_parametric_map(result, made, 1, tmp_path / name) for name in ("a.dcm", "b.dcm"))
+    result, _ = with_map(result_for(tmp_path))
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    (first,), (second,) = (write_parametric_maps(result, tmp_path / name) for name in ("a", "b"))
     assert first.sha256 == second.sha256
+
+
+def test_several_maps_are_one_series_each_with_its_own_number(tmp_path: Path) -> None:
+    result, made = with_map(result_for(tmp_path))
+    twice = replace(made, label="ve", array=made.array * 2)
+    both = replace(result, findings=replace(result.findings, maps=(made, twice)))
+    found = [dcmread(one.path) for one in write_parametric_maps(both, tmp_path)]
+    assert [one.InstanceNumber for one in found] == [1, 2]
+    assert len({one.SeriesInstanceUID for one in found}) == 1
+    assert len({one.SOPInstanceUID for one in found}) == 2
 
 
 def test_a_map_of_which_nothing_is_known_is_still_valid(tmp_path: Path) -> None:
     result, made = with_map(result_for(tmp_path))
     empty = replace(made, array=np.full_like(made.array, np.nan))
-    written = write_parametric_map(result, empty, 1, tmp_path / "pm-1.dcm")
+    (written,) = write_parametric_maps(replace(result, findings=replace(result.findings, maps=(empty,))), tmp_path)
     assert dciodvfy(written.path) == []
 
 
 def test_a_sheared_grid_is_refused(tmp_path: Path) -> None:
-    result, made = with_map(result_for(tmp_path))
+    result, _ = with_map(result_for(tmp_path))
     affine = result.volume.geometry.affine.copy()
     affine[:3, 0] += 0.3 * affine[:3, 1]
     sheared = replace(result.volume.geometry, affine=affine)
     tilted = replace(result, volume=replace(result.volume, geometry=sheared))
     with pytest.raises(OutputError, match="sheared"):
-        write_parametric_map(tilted, made, 1, tmp_path / "pm-1.dcm")
+        write_parametric_maps(tilted, tmp_path)
     assert not (tmp_path / "pm-1.dcm").exists()

@@ -115,7 +115,7 @@ def _write_all(result: Any, output: Path, name: str, choices: Choices) -> dict[s
         write_json,
         write_map,
         write_nifti,
-        write_parametric_map,
+        write_parametric_maps,
         write_picture,
         write_report,
         write_seg,
@@ -142,8 +142,8 @@ def _write_all(result: Any, output: Path, name: str, choices: Choices) -> dict[s
             files["nifti"] = write_nifti(result, partial / "labels.nii.gz").path
         for number, one in enumerate(result.findings.maps, start=1):
             files[f"map-{number}"] = write_map(result, one, partial / f"map-{number}.nii.gz").path
-            if why_not_dicom(result.volume) is None and result.volume.geometry.is_orthonormal:
-                files[f"pm-{number}"] = write_parametric_map(result, one, number, partial / f"pm-{number}.dcm").path
+        if result.findings.maps and why_not_dicom(result.volume) is None and result.volume.geometry.is_orthonormal:
+            files.update({one.path.stem: one.path for one in write_parametric_maps(result, partial)})
         for number, one in enumerate(result.explanations, start=1):
             files[f"explanation-{number}"] = write_map(result, one, partial / f"explanation-{number}.nii.gz").path
             files[f"picture-{number}"] = write_picture(result, one, partial / f"explanation-{number}.png").path

@@ -6,7 +6,7 @@ from hounsfield.writing.files import Written
 from hounsfield.writing.json_file import write_json
 from hounsfield.writing.map_pictures import write_picture
 from hounsfield.writing.nifti import write_map, write_nifti
-from hounsfield.writing.parametric_map import write_parametric_map
+from hounsfield.writing.parametric_map import write_parametric_maps
 from hounsfield.writing.report import write_report
 from hounsfield.writing.seg import SegKind, write_seg
 from hounsfield.writing.source import why_not_dicom
@@ -25,7 +25,7 @@ __all__ = [
     "write_json",
     "write_map",
     "write_nifti",
-    "write_parametric_map",
+    "write_parametric_maps",
     "write_picture",
     "write_report",
     "write_seg",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,10 +17,10 @@ from hounsfield.volume import Geometry
 from hounsfield.writing.dicom import code, common_arguments, finish, quiet_headers, save, series_description
 from hounsfield.writing.facts import RESEARCH_USE, Result
 from hounsfield.writing.files import Written, same, write_checked
-from hounsfield.writing.placing import place
+from hounsfield.writing.placing import fix_dimension_uid, place
 from hounsfield.writing.reference import add_source_references, stand_in
 from hounsfield.writing.seg_check import slice_index
-from hounsfield.writing.source import read_source
+from hounsfield.writing.source import SourceImages, read_source
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -33,19 +34,17 @@ _CALCULATED: Final = CodedConcept("112187", "DCM", "Unspecified method of calcul
 UNKNOWN: Final = float(np.finfo(np.float32).min)
 
 
-def write_parametric_map(
-    result: Result, parameter: ParameterMap, number: int, path: Path, *, overwrite: bool = False
-) -> Written:
-    """Write one map as DICOM, read it back by an independent path, compare.
+def write_parametric_maps(result: Result, folder: Path) -> tuple[Written, ...]:
+    """Write each map of a result as DICOM, read it back by an independent path, compare.
 
     All maps of a run are one series. The stored numbers are the quantity itself, as float32, with
     its unit and concept in the Real World Value Mapping; voxels of which nothing is known hold the
     Float Pixel Padding Value. The window spans the middle 96 % of what is known.
 
-    Parameters
-    ----------
-    number
-        Of the map among those of the run, from 1.
+    Returns
+    -------
+    tuple of Written
+        ``pm-1.dcm`` … in the order of the maps.
 
     Raises
     ------
@@ -54,33 +53,42 @@ def write_parametric_map(
     OutputExists, ReadBackFailed
         See ``hounsfield.writing.files``.
     """
-    geometry = result.volume.geometry
-    if not geometry.is_orthonormal:
-        raise OutputError("a sheared grid cannot be stored as parametric map", "resample the scan first", path)
-    stored = np.where(np.isfinite(parameter.array), parameter.array, np.float32(UNKNOWN)).astype(np.float32)
-    uid = derived_uid(result.facts.run_uid, f"map/instance/{number}")
-    with quiet_headers():
-        dataset = _build(result, parameter, number, stored, uid)
-    written = write_checked(
-        path, "map", save(dataset), lambda temporary: _check(temporary, result, parameter, stored), overwrite=overwrite
+    if not result.volume.geometry.is_orthonormal:
+        raise OutputError("a sheared grid cannot be stored as parametric map", "resample the scan first", folder)
+    source = read_source(result.volume)
+    return tuple(
+        _write(result, source, one, number, folder / f"pm-{number}.dcm")
+        for number, one in enumerate(result.findings.maps, start=1)
     )
-    return Written(written.path, "map", written.sha256, written.size_bytes, str(dataset.SOPClassUID), uid)
 
 
-def _build(result: Result, parameter: ParameterMap, number: int, stored: NDArray[np.float32], uid: str) -> Dataset:
+def _write(result: Result, source: SourceImages, parameter: ParameterMap, number: int, path: Path) -> Written:
+    stored = np.where(np.isfinite(parameter.array), parameter.array, np.float32(UNKNOWN)).astype(np.float32)
+    with quiet_headers():
+        dataset = _build(result, source, parameter, number, stored)
+    written = write_checked(
+        path, "map", save(dataset), lambda temporary: _check(temporary, result, parameter, stored), overwrite=False
+    )
+    uids = {"sop_class_uid": str(dataset.SOPClassUID), "sop_instance_uid": str(dataset.SOPInstanceUID)}
+    return replace(written, **uids)
+
+
+def _build(
+    result: Result, source: SourceImages, parameter: ParameterMap, number: int, stored: NDArray[np.float32]
+) -> Dataset:
     from highdicom.pm import ParametricMap, RealWorldValueMapping
     from pydicom.uid import ExplicitVRLittleEndian
 
-    geometry, source = result.volume.geometry, read_source(result.volume)
+    geometry, run_uid = result.volume.geometry, result.facts.run_uid
     measures, orientation, positions = place(geometry, geometry.shape[0])
     low, high, centre, width = _range(parameter.array)
     common = common_arguments(result) | {"instance_number": number}
     dataset: Dataset = ParametricMap(
         source_images=[stand_in(source.first, geometry)],
         pixel_array=stored,
-        series_instance_uid=derived_uid(result.facts.run_uid, "map/series"),
+        series_instance_uid=derived_uid(run_uid, "map/series"),
         series_number=_SERIES_NUMBER,
-        sop_instance_uid=uid,
+        sop_instance_uid=derived_uid(run_uid, f"map/instance/{number}"),
         contains_recognizable_visual_features=False,
         real_world_value_mappings=[
             RealWorldValueMapping(
@@ -106,10 +114,7 @@ def _build(result: Result, parameter: ParameterMap, number: int, stored: NDArray
     dataset.FloatPixelPaddingValue = dataset.FloatPixelPaddingRangeLimit = UNKNOWN  # PS3.3 C.7.6.24: one value
     if "Laterality" not in dataset:
         dataset.Laterality = None  # type 2C, PS3.3 C.7.3.1; the source does not say
-    dimension = derived_uid(result.facts.run_uid, "map/dimension")
-    dataset.DimensionOrganizationSequence[0].DimensionOrganizationUID = dimension
-    for item in dataset.DimensionIndexSequence:
-        item.DimensionOrganizationUID = dimension
+    fix_dimension_uid(dataset, derived_uid(run_uid, "map/dimension"))
     finish(dataset, result)
     add_source_references(dataset, result, source, derivation=_CALCULATED)
     return dataset

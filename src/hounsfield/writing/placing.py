@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hounsfield.volume import Geometry
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
 
 
 def place(geometry: Geometry, planes: int) -> tuple[Any, Any, list[Any]]:
@@ -18,3 +21,10 @@ def place(geometry: Geometry, planes: int) -> tuple[Any, Any, list[Any]]:
     orientation = PlaneOrientationSequence("PATIENT", cosines)
     points = [geometry.index_to_mm((plane, 0, 0)).tolist() for plane in range(planes)]
     return measures, orientation, [PlanePositionSequence("PATIENT", point) for point in points]
+
+
+def fix_dimension_uid(dataset: Dataset, uid: str) -> None:
+    """Give the frames' dimensions a UID that follows from the run; highdicom draws a random one."""
+    dataset.DimensionOrganizationSequence[0].DimensionOrganizationUID = uid
+    for item in dataset.DimensionIndexSequence:
+        item.DimensionOrganizationUID = uid

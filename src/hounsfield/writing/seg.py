@@ -22,7 +22,7 @@ from hounsfield.writing.dicom import (
 )
 from hounsfield.writing.facts import MANUFACTURER, RESEARCH_USE, Result
 from hounsfield.writing.files import Written, write_checked
-from hounsfield.writing.placing import place
+from hounsfield.writing.placing import fix_dimension_uid, place
 from hounsfield.writing.reference import add_source_references, stand_in
 from hounsfield.writing.seg_check import check_seg
 from hounsfield.writing.source import SourceImages, read_source
@@ -107,7 +107,7 @@ def _build(result: Result, source: SourceImages, instances: Instances, kind: Seg
         series_description=series_description(result, "SEG" if result.correction is None else "SEG corrected"),
         **common_arguments(result),
     )
-    _fix_dimension_uid(dataset, result.uids.dimension_uid)
+    fix_dimension_uid(dataset, result.uids.dimension_uid)
     if result.is_empty:
         _keep_first_frame(dataset)
     finish(dataset, result)
@@ -154,13 +154,6 @@ def _algorithm(result: Result) -> dict[str, Any]:
         parameters=facts.parameters,
     )
     return {"algorithm_type": "AUTOMATIC", "algorithm_identification": identification}
-
-
-def _fix_dimension_uid(dataset: Dataset, uid: str) -> None:
-    """highdicom draws a random one; ours follows from the run."""
-    dataset.DimensionOrganizationSequence[0].DimensionOrganizationUID = uid
-    for item in dataset.DimensionIndexSequence:
-        item.DimensionOrganizationUID = uid
 
 
 def _keep_first_frame(dataset: Dataset) -> None:
