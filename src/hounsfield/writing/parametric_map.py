@@ -69,8 +69,7 @@ def _write(result: Result, source: SourceImages, parameter: ParameterMap, number
     written = write_checked(
         path, "map", save(dataset), lambda temporary: _check(temporary, result, parameter, stored), overwrite=False
     )
-    uids = {"sop_class_uid": str(dataset.SOPClassUID), "sop_instance_uid": str(dataset.SOPInstanceUID)}
-    return replace(written, **uids)
+    return replace(written, sop_class_uid=str(dataset.SOPClassUID), sop_instance_uid=str(dataset.SOPInstanceUID))
 
 
 def _build(
