@@ -225,3 +225,28 @@ def test_weights_go_out_and_back() -> None:
 def test_a_wrong_table_is_refused_with_a_proposal(table: dict[str, Any], told: str) -> None:
     with pytest.raises(PackageInvalid, match=told):
         build(table)
+
+
+def test_further_heads_of_an_nnunet_answer_in_training_only_and_flips_are_left_out_there() -> None:
+    table = {
+        "name": "nnunet-plain",
+        "channels_in": 1,
+        "channels_out": 2,
+        "filters": [4, 6, 8, 8],
+        "kernels": [[1, 3, 3], [3, 3, 3], [3, 3, 3], [3, 3, 3]],
+        "strides": [[1, 1, 1], [1, 2, 2], [1, 2, 2], [2, 2, 2]],
+        "convolutions": [2, 2, 2, 2],
+        "decoder_convolutions": [1, 1, 1],
+        "mirror": [2],
+    }
+    supervised, plain = build({**table, "deep_supervision": 2}), build(table)
+    image = torch.randn(1, 1, 4, 16, 16)
+    assert supervised.train()(image).shape == (1, 3, 2, 4, 16, 16)
+    assert plain.train()(image).shape == (1, 2, 4, 16, 16)
+    plain.load_state_dict({k: v for k, v in supervised.state_dict().items() if "further_heads" not in k})
+    torch.testing.assert_close(supervised(image)[:, 0], plain(image))
+    once = plain(image)
+    assert torch.equal(supervised.eval()(image), plain.eval()(image))
+    torch.testing.assert_close(plain(image), (once + plain.train()(image.flip(4)).flip(4)) / 2)
+    with pytest.raises(PackageInvalid, match="deep_supervision"):
+        build({**table, "deep_supervision": 3})

@@ -76,6 +76,7 @@ class Member(nn.Module):
         units: Sequence[int],
         joins: Sequence[int],
         residual: bool,
+        supervised: int,
         how: How,
     ) -> None:
         super().__init__()
@@ -97,21 +98,27 @@ class Member(nn.Module):
             join.append(nn.Sequential(*line))
         self.up, self.join = nn.ModuleList(up), nn.ModuleList(join)
         self.head = nn.Conv3d(filters[0], channels[1], 1)
+        self.further_heads = nn.ModuleList(nn.Conv3d(filters[1 + n], channels[1], 1) for n in range(supervised))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits."""
-        features, skips = self.stem(image), []
+        """Logits; with those of the lower heads, enlarged and stacked on axis 1, in training."""
+        features, skips, ways_up = self.stem(image), [], []
         for level in self.down:
             features = level(features)
             skips.append(features)
         for up, join, skip in zip(self.up, self.join, reversed(skips[:-1]), strict=True):
             features = join(torch.cat((up(features), skip), 1))
+            ways_up.append(features)
         logits: Tensor = self.head(features)
-        return logits
+        if not (self.training and len(self.further_heads)):
+            return logits
+        below = zip(self.further_heads, reversed(ways_up[:-1]), strict=False)
+        lower = [F.interpolate(head(coarse), size=logits.shape[2:]) for head, coarse in below]
+        return torch.stack([logits, *lower], 1)
 
 
 class NnUNet(nn.Module):
-    """The mean of the members' logits, each the mean over all flips of the ``mirror`` axes."""
+    """The mean of the members' logits, each the mean over all flips of the ``mirror`` axes (none in training)."""
 
     def __init__(self, members: Sequence[Member], mirror: Sequence[int]) -> None:
         super().__init__()
@@ -120,8 +127,9 @@ class NnUNet(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits (batch, classes, k, j, i)."""
-        answers = (flipped(member, image, flip) for member in self.members for flip in self._flips)
-        return mean(answers, len(self.members) * len(self._flips))
+        ways = flips(()) if self.training else self._flips
+        answers = (flipped(member, image, flip) for member in self.members for flip in ways)
+        return mean(answers, len(self.members) * len(ways))
 
 
 def nnunet(
@@ -139,16 +147,21 @@ def nnunet(
     bias: bool = True,
     epsilon: float = 1e-5,
     slope: float = 0.01,
+    deep_supervision: int = 0,
 ) -> nn.Module:
     """nnU-Net's PlainConvUNet, or its ResidualEncoderUNet; lists hold one entry per level, triples are (k, j, i).
 
     ``convolutions`` per level belong to the plain one, residual ``units`` per level to the other.
+    ``deep_supervision`` is the number of extra heads that a training learns from, 0 for none.
     """
     given, wanted, other = (units, "units", convolutions) if residual else (convolutions, "convolutions", units)
     if given is None or other is not None:
         raise TypeError(f"this network is described by {wanted}")
     shape = (filters, kernels, strides, given, decoder_convolutions)
-    return _network((channels_in, channels_out), *shape, residual, members, mirror, How(bias, epsilon, slope))
+    if not 0 <= deep_supervision <= len(filters) - 2:
+        raise TypeError("deep_supervision is from 0 to two less than there are levels")
+    how = How(bias, epsilon, slope)
+    return _network((channels_in, channels_out), *shape, residual, members, mirror, deep_supervision, how)
 
 
 def _network(
@@ -161,6 +174,7 @@ def _network(
     residual: bool,
     members: int,
     mirror: list[int] | None,
+    supervised: int,
     how: How,
 ) -> nn.Module:
     levels, axes = len(filters), checked_axes(mirror)
@@ -174,5 +188,7 @@ def _network(
         raise TypeError("kernel sizes are odd, and the first level has stride 1")
     if not 1 <= members <= 20:
         raise TypeError("members are from 1 to 20")
-    copies = [Member(channels, filters, kernels, strides, units, joins, residual, how) for _ in range(members)]
+    copies = [
+        Member(channels, filters, kernels, strides, units, joins, residual, supervised, how) for _ in range(members)
+    ]
     return NnUNet(copies, axes)
