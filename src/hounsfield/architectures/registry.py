@@ -46,6 +46,8 @@ class Architecture:
         Class names of the modules whose activations may be computed twice instead of kept.
     looked_at
         Dotted name of the module with the last feature maps in space, for explanations.
+    head
+        Dotted name of the convolution whose outputs are the logits, where thresholds may be built into its bias.
     """
 
     builder: Callable[..., nn.Module]
@@ -54,6 +56,7 @@ class Architecture:
     inputs: tuple[str, ...] = ("image",)
     blocks: tuple[str, ...] = ()
     looked_at: str | None = None
+    head: str | None = None
 
 
 _OWN = ("ResidualUnit", "ConvolutionBlock", "UpLevel")
@@ -63,18 +66,18 @@ _UNETR = ("TransformerBlock", "UnetrBasicBlock", "UnetrPrUpBlock", "UnetrUpBlock
 _SWIN = ("SwinTransformerBlock", "UnetrBasicBlock", "UnetrUpBlock")
 
 _LIST: dict[str, Architecture] = {
-    "attention-unet": Architecture(attention_unet, "voxels", blocks=_OWN),
+    "attention-unet": Architecture(attention_unet, "voxels", blocks=_OWN, head="head"),
     "cnn-lstm": Architecture(cnn_lstm, "classes", blocks=_OWN),
     "densenet121": Architecture(densenet121, "classes", blocks=("_DenseLayer",), looked_at="class_layers.relu"),
     "fusion": Architecture(fusion, "classes", inputs=("image", "record"), blocks=_OWN),
     "hippodeep": Architecture(hippodeep, "voxels", fixed_window=True),
     "meshnet": Architecture(meshnet, "voxels"),
     "monai-unet": Architecture(monai_unet, "voxels"),
-    "nnunet-plain": Architecture(partial(nnunet, False), "voxels", blocks=_NNUNET),
-    "nnunet-residual": Architecture(partial(nnunet, True), "voxels", blocks=_NNUNET),
+    "nnunet-plain": Architecture(partial(nnunet, False), "voxels", blocks=_NNUNET, head="members.0.head"),
+    "nnunet-residual": Architecture(partial(nnunet, True), "voxels", blocks=_NNUNET, head="members.0.head"),
     "nodule-detector": Architecture(nodule_detector, "peaks", blocks=_OWN),
-    "plain-unet": Architecture(plain_unet, "voxels", blocks=_DYNAMIC_UNET),
-    "residual-encoder-unet": Architecture(residual_encoder_unet, "voxels", blocks=_OWN),
+    "plain-unet": Architecture(plain_unet, "voxels", blocks=_DYNAMIC_UNET, head="output_block.conv.conv"),
+    "residual-encoder-unet": Architecture(residual_encoder_unet, "voxels", blocks=_OWN, head="head"),
     "segresnet": Architecture(segresnet, "voxels", blocks=("ResBlock",)),
     "swin-unetr": Architecture(swin_unetr, "voxels", fixed_window=True, blocks=_SWIN),
     "unetr": Architecture(unetr, "voxels", fixed_window=True, blocks=_UNETR),

@@ -180,7 +180,11 @@ class Transfer(_Table):
 
 
 class PackageTable(_Table):
-    """What the package says besides what the training knows."""
+    """What the package says besides what the training knows.
+
+    ``tune_threshold`` chooses, after the last step and on the validation cases, the probability from which on a
+    voxel belongs to a label, so that their mean Dice is highest, and builds it into the network.
+    """
 
     id: Name
     version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")] = "0.1.0"
@@ -189,6 +193,7 @@ class PackageTable(_Table):
     licence: Licence
     domain: Domain
     output: OutputSpec
+    tune_threshold: bool = False
     card: str = ""
 
 
@@ -278,6 +283,8 @@ class Recipe(_Table):
             raise ValueError(
                 "transfer: the student starts from its teacher's channels; else set teacher.start = 'recipe'"
             )
+        if self.package is not None and self.package.tune_threshold and self.task != "segmentation":
+            raise ValueError("package.tune_threshold: only the labels of a segmentation have one to choose here")
         if not self.input.channels and self.task != "fusion":
             raise ValueError("input.channels: name at least one channel")
         if per_image and self.package is not None and not self.quantities:

@@ -27,6 +27,7 @@ from hounsfield.training.loop import BEST, CHECKPOINT, Hooks, Loop
 from hounsfield.training.material import Material, Told, gather
 from hounsfield.training.memory_plan import TrainingPlan, plan_training
 from hounsfield.training.network import describe, start, teacher_of
+from hounsfield.training.operating_point import tune
 from hounsfield.training.processes import Group, joined
 from hounsfield.training.recipe import Recipe
 from hounsfield.training.recipe_text import recipe_digest
@@ -217,16 +218,26 @@ def _leave(
     if state.best_score is not None and best.is_file():
         tensors, _ = _best(best)
         load_weights(network, tensors)
+    point = _tuned(job, network, str(description["name"]), loop.material, hooks)
     write_tensors(job.folder / WEIGHTS, weights_of(network))
     metric = next((str(p["metric"]) for p in state.curve if "metric" in p), "score")
     write_bytes(job.folder / CURVES, curves_png(state.curve, metric))
-    record = _record(job, loop, state, description, teacher)
+    record = _record(job, loop, state, description, teacher) | point
     write_text(job.folder / RECORD, json.dumps(record, indent=1, sort_keys=True) + "\n")
     _tensorboard(job.folder, state)
     finished = None
     if job.package:
         finished = finish(job.recipe, description, network, job.folder, record, hooks.note)
     return Trained(job.folder, job.folder / WEIGHTS, state, loop.plan, finished)
+
+
+def _tuned(job: Job, network: nn.Module, name: str, material: Material, hooks: Hooks) -> dict[str, Any]:
+    """The entry ``operating_point`` of the record, where the recipe asks for one."""
+    if job.recipe.package is None or not job.recipe.package.tune_threshold:
+        return {}
+    point = tune(network, job.recipe, name, material.validation, material.cache)
+    hooks.note(f"threshold {point.threshold:g}: Dice {point.dice:.4f}, {point.dice_at_half:.4f} at one half", "note")
+    return {"operating_point": point.as_dict()}
 
 
 def _best(path: Path) -> tuple[dict[str, torch.Tensor], None]:

@@ -51,7 +51,7 @@ def validate(
     device = next(network.parameters()).device
     with torch.inference_mode(), torch.autocast(device.type, precision, enabled=precision != torch.float32):
         if recipe.task == "segmentation":
-            return _segmentation(network, recipe, cases, cache, device)
+            return _segmentation(network, recipe, cases, cache)
         if recipe.task == "detection":
             return _detection(network, recipe, cases, cache, device, stride)
         if recipe.quantities:
@@ -76,19 +76,34 @@ def _numbers(
     return Score("concordance", float(np.mean(list(parts.values()))), parts)
 
 
-def _segmentation(
-    network: nn.Module, recipe: Recipe, cases: Sequence[Stored], cache: Cache, device: torch.device
-) -> Score:
+def _segmentation(network: nn.Module, recipe: Recipe, cases: Sequence[Stored], cache: Cache) -> Score:
     rows = []
     for stored in cases:
-        box = _all(stored)
-        found = _slide(network, recipe, cache.image(stored, box), device).argmax(0).numpy()
-        label = cache.label(stored, box)
-        rows.append([_dice(found == v, label == v) for v in range(1, recipe.label_count + 1)])
+        logits, label = whole_logits(network, recipe, stored, cache)
+        rows.append(case_dice(logits.argmax(0), label, recipe.label_count))
+    value, means = mean_dice(rows)
+    return Score("Dice", value, {f"label {n}": round(mean, 4) for n, mean in enumerate(means, 1)})
+
+
+def whole_logits(
+    network: nn.Module, recipe: Recipe, stored: Stored, cache: Cache
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Logits (classes, k, j, i) of a whole case by sliding windows, and its labels (k, j, i)."""
+    box = _all(stored)
+    device = next(network.parameters()).device
+    return _slide(network, recipe, cache.image(stored, box), device).numpy(), cache.label(stored, box)
+
+
+def case_dice(found: NDArray[Any], label: NDArray[Any], labels: int) -> NDArray[np.float64]:
+    """Dice of each label, counted from 1; NaN where the case does not have it and nothing was found."""
+    return np.array([_dice(found == v, label == v) for v in range(1, labels + 1)], np.float64)
+
+
+def mean_dice(rows: Sequence[NDArray[np.float64]]) -> tuple[float, list[float]]:
+    """The mean over labels of the means over cases, and those; a label that no case has counts as 0."""
     table = np.array(rows, np.float64)
     means = [float(np.nanmean(column)) if np.isfinite(column).any() else 0.0 for column in table.T]
-    parts = {f"label {n}": round(value, 4) for n, value in enumerate(means, 1)}
-    return Score("Dice", float(np.mean(means)), parts)
+    return float(np.mean(means)), means
 
 
 def _dice(found: NDArray[np.bool_], label: NDArray[np.bool_]) -> float:
