@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import torch
 
 from hounsfield.architectures import build
 from hounsfield.errors import DoesNotFit, SettingsError
+from hounsfield.training import memory_plan
 from hounsfield.training.live_memory import StepSetting, StepShape, replay_step
 from hounsfield.training.memory_plan import TrainingPlan, next_rung, plan_training
 from hounsfield.training.network import describe
+from hounsfield.training.probe import step_survives
 from hounsfield.training.recipe_text import read_recipe
 from hounsfield.training.recompute import recompute_blocks
 from training.phantoms import RECIPE, write_recipe
@@ -122,3 +125,39 @@ def test_the_prediction_holds_on_this_machine(tmp_path: Path) -> None:
     overhead = first.peak - replay_step(net, small, setting).peak
     predicted = replay_step(net, large, setting).peak + overhead
     assert predicted == pytest.approx(second.peak, rel=0.15)
+
+
+def bf16_plan(folder: Path, precision: str) -> TrainingPlan:
+    recipe = read_recipe(write_recipe(folder, RECIPE, precision=f'"{precision}"'))
+    return plan_training(recipe, describe(recipe))
+
+
+def test_where_bf16_damages_memory_fp32_is_planned_and_a_recipe_that_demands_bf16_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory_plan, "_precision", lambda recipe, device: precision_of[recipe.compute.precision])
+    precision_of = {"auto": "bf16", "bf16": "bf16", "fp32": "fp32"}
+    monkeypatch.setattr(memory_plan, "step_survives", lambda *given: True)
+    assert bf16_plan(tmp_path, "auto").precision == "bf16"
+    asked: list[StepSetting] = []
+    monkeypatch.setattr(memory_plan, "step_survives", lambda *given: bool(asked.append(given[2])))
+    plan = bf16_plan(tmp_path, "auto")
+    assert plan.precision == "fp32"
+    assert "oneDNN" in plan.reasons[-1]
+    assert asked == [StepSetting(2, "bf16", False)]
+    with pytest.raises(SettingsError, match="brings the process down"):
+        bf16_plan(tmp_path, "bf16")
+    assert bf16_plan(tmp_path, "fp32").reasons == ()
+
+
+def test_a_child_that_its_step_brought_down_is_told_from_one_that_lived_or_had_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setting = StepSetting(1, "bf16", False)
+    assert step_survives(NET, SHAPE, setting, "cpu", 1)
+    for signal, lives in (("SEGV", False), ("ABRT", False), ("KILL", True)):
+        program = tmp_path / signal
+        program.write_text(f"#!/bin/sh\ncat >/dev/null\nkill -{signal} $$\n")
+        program.chmod(0o700)
+        monkeypatch.setattr(sys, "executable", str(program))
+        assert step_survives(NET, SHAPE, setting, "cpu", 1) is lives

@@ -20,7 +20,7 @@ from hounsfield.errors import DoesNotFit, SettingsError
 from hounsfield.planning.machine import read_machine
 from hounsfield.planning.units import format_bytes, parse_bytes
 from hounsfield.training.live_memory import StepMemory, StepSetting, StepShape, replay_answer, replay_step
-from hounsfield.training.probe import measure_step
+from hounsfield.training.probe import measure_step, step_survives
 from hounsfield.training.recipe import Recipe
 
 _SHARE = 0.8
@@ -172,7 +172,7 @@ def plan_training(
             overhead, seconds = _calibrate(recipe, description, setting, device)
             continue
         if peak <= budget:
-            return plan
+            return _sound(plan, recipe, description, processes, measure, teacher)
         smallest = plan if smallest is None or peak < smallest.predicted_peak_bytes else smallest
         at += 1
     assert smallest is not None  # noqa: S101 - the ladder has at least one rung
@@ -195,6 +195,29 @@ def next_rung(plan: TrainingPlan, recipe: Recipe, description: Mapping[str, Any]
         plan, batch=batch, parts=plan.batch * plan.parts // batch, recompute=recompute,
         reasons=(*plan.reasons, "the device ran out of memory, so the next smaller way was taken"),
     )  # fmt: skip
+
+
+def _sound(
+    plan: TrainingPlan,
+    recipe: Recipe,
+    description: Mapping[str, Any],
+    processes: int,
+    measure: bool,
+    teacher: Mapping[str, Any] | None,
+) -> TrainingPlan:
+    """The plan, or one in fp32 where a step in bf16 damages the memory of the process that computes it."""
+    if not measure or plan.device != "cpu" or plan.precision != "bf16":
+        return plan
+    setting = StepSetting(plan.batch, plan.precision, plan.recompute)
+    threads = recipe.compute.threads or torch.get_num_threads()
+    if step_survives(description, step_shape(recipe, description), setting, plan.device, threads):
+        return plan
+    fact = "computing this network's gradients in bf16 brings the process down on this processor (a fault of oneDNN)"
+    if recipe.compute.precision == "bf16":
+        raise SettingsError(fact, "set compute.precision = 'fp32' or 'auto', or choose another window")
+    compute = recipe.compute.model_copy(update={"precision": "fp32"})
+    other = plan_training(recipe.model_copy(update={"compute": compute}), description, processes, measure, teacher)
+    return replace(other, reasons=(*other.reasons, f"fp32: {fact}"))
 
 
 def _replayed(
