@@ -33,7 +33,7 @@ PAGES: Final = {
     "worklist": "/",
     "review": "/review",
     "models": "/models",
-    "model": "/models/lung-nodule-ct-1.0.0",
+    "model": "/models/lung-nodule-ct-2.0.0",
     "system": "/system",
     "account": "/account",
 }

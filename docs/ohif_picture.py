@@ -135,7 +135,7 @@ def read_scan(node: Served, folder: Path) -> str:
     ask(f"{api}/upload/finished", token, {"studies": [study]})
     waited(lambda: [one["state"] for one in ask(f"{api}/studies", token)] == ["complete"])
     view = ask(f"{api}/studies/{study}/view", token)["series"]
-    body = {"model": "lung-nodule-ct-1.0.0", "lps_mm": lps}
+    body = {"model": "lung-nodule-ct-2.0.0", "lps_mm": lps}
     job = ask(f"{api}/studies/{study}/series/{view[0]['name']}/point", token, body)["job"]
     waited(lambda: ask(f"{api}/jobs/{job}", token)["state"] == "done")
     return study

@@ -1,4 +1,4 @@
-"""The kept package lung-nodule-ct-small: whole, proven against the teacher that is shipped, and as small as is said."""
+"""The kept package lung-nodule-ct-small: whole, proven against the teacher that is kept, and as small as is said."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from hounsfield.packages.evidence import Evidence
 from hounsfield.training.recipe_text import read_recipe
 
 EXAMPLE = REPOSITORY / "examples" / "lung-nodule-ct"
+TEACHER = EXAMPLE / "teacher" / "lung-nodule-ct-1.0.0"
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +35,8 @@ def parameters(package: ModelPackage) -> int:
         return sum(weights.get_tensor(name).size for name in weights.keys())  # noqa: SIM118
 
 
-def test_it_is_proven_against_the_teacher_that_is_shipped(package: ModelPackage, evidence: Evidence) -> None:
-    teacher = open_package("lung-nodule-ct")
+def test_it_is_proven_against_the_teacher_that_is_kept(package: ModelPackage, evidence: Evidence) -> None:
+    teacher = verify(TEACHER)
     gate = evidence.gate
     assert gate is not None
     assert (gate.verdict, gate.against, gate.against_package) == ("pass", "fp32", teacher.digest)
@@ -49,7 +50,7 @@ def test_it_is_proven_against_the_teacher_that_is_shipped(package: ModelPackage,
 
 
 def test_it_has_a_fifth_of_its_teachers_parameters(package: ModelPackage, evidence: Evidence) -> None:
-    own, before = parameters(package), parameters(open_package("lung-nodule-ct"))
+    own, before = parameters(package), parameters(open_package(str(TEACHER)))
     assert (own, before) == (97_652, 513_812)
     told = evidence.details["student"]
     assert (told["student"]["parameters"], told["teacher"]["parameters"]) == (own, before)

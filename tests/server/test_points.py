@@ -22,7 +22,7 @@ from hounsfield.usecases.node.routing import Order, check_routes
 
 from .serving import fill
 
-MODEL = "lung-nodule-ct-1.0.0"
+MODEL = "lung-nodule-ct-2.0.0"
 
 
 @dataclass

@@ -15,7 +15,9 @@ from hounsfield.training.recipe_text import read_recipe
 pytestmark = pytest.mark.torch
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-RECIPES = sorted([*EXAMPLES.glob("*/recipe.toml"), *EXAMPLES.glob("*/recipe-small.toml")])
+RECIPES = sorted(
+    [*EXAMPLES.glob("*/recipe.toml"), *EXAMPLES.glob("*/recipe-small.toml"), *EXAMPLES.glob("*/recipe-nnunet.toml")]
+)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=["/".join(path.parts[-2:]) for path in RECIPES])
