@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-NAMES = {"dice": "Dice", "iou": "IoU", "nsd": "NSD at 1 mm", "volume-error-abs": "absolute volume error, ml"}
+NAMES = {"Dice": "dice", "IoU": "iou", "NSD": "nsd"}  # in the comparison, in the summary
 
 
 def rows(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
@@ -19,10 +19,10 @@ def rows(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
     own = {one["metric"]: one["mean"]["mean"] for one in evaluation["summary"]["metrics"]}
     found = []
     for row in evaluation["comparison"]["rows"]:
-        if row["metric"] in NAMES and row["metric"] in own:
-            gap, mean = row["difference"], own[row["metric"]]
+        if row["metric"] in NAMES:
+            gap, mean = row["difference"], own[NAMES[row["metric"]]]
             figures = {"package": mean, "comparison": mean - gap["mean"], "difference": gap["mean"]}
-            interval = {"low": gap["low"], "high": gap["high"], "p": row["p_value"], "nodules": row["cases"]}
+            interval = {"low": gap["low"], "high": gap["high"], "p": row["p_value_holm"], "nodules": row["cases"]}
             found.append({"metric": row["metric"], **figures, **interval})
     return found
 
@@ -54,12 +54,12 @@ def page(facts: dict[str, Any]) -> str:
         "the difference is time. It is nnU-Net's network and recipe in this trainer, with half its features, not",
         "nnU-Net's own program.",
         "",
-        "|metric|package|comparison|difference (95 % over patients)|p, permutation over patients|",
+        "|mean|package|comparison|difference (95 % over patients)|p, swaps over patients, Holm|",
         "|---|---|---|---|---|",
     ]
     for one in table:
         gap = f"{one['difference']:+.3f} ({one['low']:+.3f} to {one['high']:+.3f})"
-        lines.append(f"|{NAMES[one['metric']]}|{one['package']:.3f}|{one['comparison']:.3f}|{gap}|{one['p']:.2g}|")
+        lines.append(f"|{one['metric']}|{one['package']:.3f}|{one['comparison']:.3f}|{gap}|{one['p']:.2g}|")
     best = (
         f"The comparison's best validation Dice, on whole crops with nothing cleaned up: {training['best_score']:.3f}."
     )

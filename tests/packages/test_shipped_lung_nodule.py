@@ -20,7 +20,7 @@ from hounsfield.errors import SettingsError
 from hounsfield.evaluation import dice
 from hounsfield.packages import ModelPackage, open_package, verify
 from hounsfield.reading import read
-from hounsfield.training.recipe_text import read_recipe
+from hounsfield.training.recipe_text import read_recipe, recipe_digest
 from hounsfield.usecases.job import Choices
 from hounsfield.volume import Place
 
@@ -73,6 +73,13 @@ def test_every_figure_of_the_card_is_that_of_the_evidence(package: ModelPackage)
     assert "{{" not in card
     (overall,) = [s for s in evidence["fp32"].scores if s.metric == "Dice" and s.stratum == "all"]
     assert f"| Dice | {overall.value:.3f} ({overall.low:.3f} to {overall.high:.3f}; n = 224)" in card
+
+
+def test_the_page_beside_nnunets_form_is_made_of_its_figures() -> None:
+    results = REPOSITORY / "benchmarks" / "results" / "lung_beside_nnunet"
+    facts = json.loads(results.with_suffix(".json").read_text(encoding="utf-8"))
+    assert module(EXAMPLE / "beside.py").page(facts) == results.with_suffix(".md").read_text(encoding="utf-8")
+    assert facts["training"]["recipe_sha256"] == recipe_digest(read_recipe(EXAMPLE / "recipe-nnunet.toml"))
 
 
 @pytest.mark.shared_data
