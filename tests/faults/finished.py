@@ -14,9 +14,9 @@ from .instances import encoded, instance
 
 def finish_job(node: Node, destinations: tuple[str, ...], count: int, study: int = 9) -> Leased:
     """A study came and a job on it ended with ``count`` results, instances of ``study``."""
-    uid = f"1.2.3.{study}"
+    uid, scan = f"1.2.3.{study}", f"{study:064x}"
     with node.database.write() as connection:
-        register(connection, [NewInstance(f"1.2.1.{study}", "0" * 64, 1, "1.2", uid, "1.2.4", "CT", "1.2", "A", "h")])
+        register(connection, [NewInstance(f"1.2.1.{study}", scan, 1, "1.2", uid, "1.2.4", "CT", "1.2", "A", "h")])
         jobs.make(connection, [NewJob(uid, 1, "r", "{}", 1.0)])
     job = jobs.claim(node.database, "tester")
     assert job is not None
@@ -26,8 +26,9 @@ def finish_job(node: Node, destinations: tuple[str, ...], count: int, study: int
     for number in range(count):
         path, one = folder / f"{number}.dcm", instance(study, number)
         path.write_bytes(encoded(one))
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
         name, uids = str(path.relative_to(node.results)), (str(one.SOPClassUID), str(one.SOPInstanceUID))
-        written.append(NewResult("seg", name, digest, 1, *uids, "1.2.840.10008.1.2.1"))
+        written.append(
+            NewResult("seg", name, hashlib.sha256(path.read_bytes()).hexdigest(), 1, *uids, "1.2.840.10008.1.2.1")
+        )
     assert jobs.finish(node.database, job, Finished("done", "", "{}", tuple(written), destinations))
     return job

@@ -187,9 +187,9 @@ def add(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Add rows; those whose file has one already are passed over. Only in an ``alone`` transaction."""
     places = [row["place"] for row in rows]
     there = set(connection.execute(select(catalogue.c.place).where(catalogue.c.place.in_(places))).scalars())
-    fresh = [{**dict.fromkeys(_COLUMNS, ""), **row} for row in rows if row["place"] not in there]
+    fresh = {row["place"]: {**dict.fromkeys(_COLUMNS, ""), **row} for row in rows if row["place"] not in there}
     if fresh:
-        connection.execute(insert(catalogue), fresh)
+        connection.execute(insert(catalogue), list(fresh.values()))
 
 
 def superseded(connection: Connection) -> list[int]:

@@ -114,13 +114,15 @@ def _shown(where: str | Path) -> str:
 
 
 def _engine(where: str | Path) -> Engine:
+    """The engine; its errors never quote the values of a statement, which name patients."""
     if isinstance(where, str) and where.startswith("postgresql://"):
-        return create_engine(where.replace("postgresql://", "postgresql+psycopg://", 1), pool_pre_ping=True)
+        driven = where.replace("postgresql://", "postgresql+psycopg://", 1)
+        return create_engine(driven, pool_pre_ping=True, hide_parameters=True)
     if isinstance(where, str) and "://" in where:
         raise SettingsError(
             "the database is neither a file nor PostgreSQL", "give a path or postgresql://user@host/name"
         )
-    engine = create_engine(f"sqlite:///{where}", connect_args={"timeout": _BUSY_MS / 1000})
+    engine = create_engine(f"sqlite:///{where}", connect_args={"timeout": _BUSY_MS / 1000}, hide_parameters=True)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 
 from hounsfield.audit import AuditEvent
 from hounsfield.department import instances, jobs, studies
@@ -67,8 +68,8 @@ class Clerk:
         while not stopped():
             try:
                 self.round()
-            except HounsfieldError as error:
-                log("clerk-failed", fact=error.fact)
+            except (HounsfieldError, SQLAlchemyError) as error:
+                log("clerk-failed", fact=error.fact if isinstance(error, HounsfieldError) else type(error).__name__)
                 time.sleep(5 * LOOK_SECONDS)
             time.sleep(LOOK_SECONDS)
 

@@ -128,7 +128,7 @@ def report_all(node: Node, stopped: Callable[[], bool]) -> threading.Thread:
         while not stopped():
             try:
                 report_due(node)
-            except SQLAlchemyError as error:
+            except Exception as error:
                 log("commitment-failed", fact=type(error).__name__)
             pause.wait(LOOK_SECONDS)
 

@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from hounsfield.audit import AuditEvent
 from hounsfield.department import deliveries
 from hounsfield.department.deliveries import Due
@@ -97,7 +95,7 @@ def deliver_all(node: Node, stopped: Callable[[], bool]) -> list[threading.Threa
         while not stopped():
             try:
                 deliver_due(node, destination)
-            except SQLAlchemyError as error:
+            except Exception as error:
                 log("delivery-failed", destination=destination.name, fact=type(error).__name__)
             pause.wait(LOOK_SECONDS)
 
