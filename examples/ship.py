@@ -4,7 +4,8 @@ Every precision that the package claims is evaluated on the test part of the exa
 ``hounsfield evaluate`` does it, and the evidence goes into the package. The card is the example's
 ``card.md`` with each ``{{metric | stratum}}`` replaced by that figure of the evidence (fp32, or
 ``{{bf16: metric | stratum}}``), each ``{{training: key}}`` by a fact of the training record and each
-``{{facts: key}}`` by one of ``--facts``, so no figure in a card is typed by hand.
+``{{facts: key}}`` by one of ``--facts``, so no figure in a card is typed by hand. ``| segment 2`` chooses one of
+several segments; without it the first is meant.
 
 ``--part validation`` comes first: it leaves the package without evidence in ``OUT/draft``, and for classes the
 thresholds that the validation part proposes in ``OUT/operating_points.json``, which the package then names. An
@@ -37,19 +38,20 @@ PRECISIONS = ("fp32", "bf16")
 POINTS = ("Youden", "sensitivity 0.9")
 FACTS = ("recipe_sha256", "data_sha256", "seed", "training_cases", "training_patients", "validation_cases")
 MORE_FACTS = ("steps", "best_step", "best_score", "finished", "seconds", "threads", "hounsfield", "torch")
-TOKEN = re.compile(r"\{\{(?:(\w+): )?([^|{}]+?)(?: \| ([^{}]+?))?\}\}")
+TOKEN = re.compile(r"\{\{(?:(\w+): )?([^|{}]+?)(?: \| segment (\d+))?(?: \| ([^|{}]+?))?\}\}")
 
 
 def filled(template: str, evidence: Mapping[str, Evidence], precision: str = "fp32") -> str:
     """The card: every ``{{...}}`` replaced by its figure; a figure that is not there stops the build."""
 
     def value(found: re.Match[str]) -> str:
-        which, name, stratum = found.groups()
+        which, name, segment, stratum = found.groups()
         if which in ("training", "facts"):
             fact = evidence[precision].details[which][name]
             return f"{fact:.4g}" if isinstance(fact, float) else str(fact)
         scores = evidence[which or precision].scores
-        (one,) = [s for s in scores if s.metric == name and s.stratum == (stratum or "all") and s.segment in (None, 1)]
+        asked = (name, stratum or "all", int(segment or 1))
+        (one,) = [s for s in scores if (s.metric, s.stratum, s.segment or 1) == asked]
         unit = "" if one.unit == "1" else f" {one.unit}"
         digits = 2 if unit and abs(one.value) >= 0.1 else 3
         return f"{one.value:.{digits}f}{unit} ({one.low:.{digits}f} to {one.high:.{digits}f}; n = {one.n})"

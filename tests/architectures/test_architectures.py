@@ -78,6 +78,7 @@ TINY: dict[str, tuple[dict[str, Any], tuple[int, int, int], tuple[int, int, int]
         (8, 24, 16),
     ),
     "nodule-detector": ({"channels_in": 1, "channels_out": 1, "filters": [4, 8, 8, 8]}, (16, 16, 16), (24, 16, 32)),
+    "outline-classifier": ({"channels_in": 1, "channels_out": 2, "filters": [4, 8, 8]}, (8, 16, 16), (16, 24, 16)),
     "plain-unet": ({"channels_in": 1, "channels_out": 3, "filters": [4, 8, 8]}, (16, 16, 16), (8, 24, 16)),
     "residual-encoder-unet": (
         {"channels_in": 2, "channels_out": 3, "filters": [4, 8, 8], "units": [1, 2, 2]},

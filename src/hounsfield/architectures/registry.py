@@ -19,6 +19,7 @@ from hounsfield.architectures.meshnet import meshnet
 from hounsfield.architectures.monai_networks import monai_unet, segresnet
 from hounsfield.architectures.nnunet import nnunet
 from hounsfield.architectures.nodule_detector import nodule_detector
+from hounsfield.architectures.outline_classifier import outline_classifier
 from hounsfield.architectures.plain_unet import plain_unet
 from hounsfield.architectures.residual_unet import attention_unet, residual_encoder_unet
 from hounsfield.architectures.transformers import swin_unetr, unetr, vit_classifier
@@ -76,6 +77,9 @@ _LIST: dict[str, Architecture] = {
     "nnunet-plain": Architecture(partial(nnunet, False), "voxels", blocks=_NNUNET, head="members.0.head"),
     "nnunet-residual": Architecture(partial(nnunet, True), "voxels", blocks=_NNUNET, head="members.0.head"),
     "nodule-detector": Architecture(nodule_detector, "peaks", blocks=_OWN),
+    "outline-classifier": Architecture(
+        outline_classifier, "classes", blocks=_DYNAMIC_UNET, looked_at="outline.skip_layers"
+    ),
     "plain-unet": Architecture(plain_unet, "voxels", blocks=_DYNAMIC_UNET, head="output_block.conv.conv"),
     "residual-encoder-unet": Architecture(residual_encoder_unet, "voxels", blocks=_OWN, head="head"),
     "segresnet": Architecture(segresnet, "voxels", blocks=("ResBlock",)),

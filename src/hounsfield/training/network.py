@@ -109,13 +109,15 @@ def _transfer(network: nn.Module, recipe: Recipe, package: ModelPackage) -> None
             remedy="choose a package with weights.safetensors",
             path=package.root,
         )
-    given = load_file(str(package.weights_path))
-    if recipe.transfer.skip_head:
+    into = recipe.transfer.into
+    given = {f"{into}.{name}" if into else name: one for name, one in load_file(str(package.weights_path)).items()}
+    if recipe.transfer.skip_head or into:
         own = weights_of(network)
         fitting = {name: given[name] for name in own if name in given and given[name].shape == own[name].shape}
-        if not fitting:
+        part = [name for name in own if into and name.startswith(f"{into}.")]
+        if not fitting or any(name not in fitting for name in part):
             raise PackageInvalid(
-                fact=f"no tensor of {package.reference} fits this network",
+                fact=f"the tensors of {package.reference} do not fit this network" + (f"'s {into}" if into else ""),
                 remedy="use the same [architecture] as the package",
                 path=package.root,
             )

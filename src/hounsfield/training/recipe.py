@@ -173,10 +173,15 @@ class Compute(_Table):
 
 
 class Transfer(_Table):
-    """Start from the weights of a package; ``skip_head`` leaves out tensors whose shape differs."""
+    """Start from the weights of a package.
+
+    ``skip_head`` leaves out tensors whose shape differs; ``into`` names the part of the network that they are
+    for, the rest begins at random.
+    """
 
     package: Text
     skip_head: bool = False
+    into: Text | None = None
 
 
 class PackageTable(_Table):

@@ -74,6 +74,8 @@ def recipe_digest(recipe: Recipe) -> str:
     table = recipe.model_dump(mode="json", exclude={"package": True, "search": True, "compute": {"checkpoint_every"}})
     if recipe.teacher is None:
         del table["teacher"]  # so that recipes without one keep their digest
+    if recipe.transfer is not None and recipe.transfer.into is None:
+        del table["transfer"]["into"]  # the same
     table["output_channels"] = recipe.output_channels
     return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
 
