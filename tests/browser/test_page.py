@@ -301,7 +301,7 @@ def test_no_serious_barrier_on_any_page(browser: Browser, study: Served, theme: 
         page.goto(f"{study.url}/login")
         assert barriers(page) == []
         study.enter(page, "ada")
-        for path in ("/", "/review", "/models", "/models/hippocampus-mr-1.0.0", "/system", "/account"):
+        for path in ("/", "/review", "/models", "/models/hippocampus-mr-2.0.0", "/system", "/account"):
             page.goto(f"{study.url}{path}")
             assert barriers(page) == [], path
             assert ask(page, "document.documentElement.scrollWidth <= innerWidth"), path

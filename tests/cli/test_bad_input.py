@@ -328,7 +328,7 @@ def test_a_wrong_name_gets_the_right_ones(hounsfield: Terminal, tmp_path: Path) 
     said = hounsfield("run", "hipocampus-mr", write_scan(tmp_path / "scan"), "-o", tmp_path / "out")
     assert said.code == 1
     assert "no package 'hipocampus-mr' is installed" in said.line
-    assert "hippocampus-mr-1.0.0" in said.line
+    assert "hippocampus-mr-2.0.0" in said.line
 
 
 def test_a_hostile_package_is_refused(tiny: ModelPackage, hounsfield: Terminal, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from hounsfield.testing.packages import TinyModel, tiny_manifest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCHEMA = REPOSITORY / "docs/reference/manifest.schema.json"
-REAL = REPOSITORY / "examples/hippocampus-mr/manifest.toml"
+REAL = Path(__file__).with_name("written_by_hand.toml")
 
 
 def test_the_published_schema_is_the_code() -> None:

@@ -94,7 +94,7 @@ def test_a_point_that_could_not_be_read_at_once_waits_in_the_queue(scene: Scene)
     assert (len(order.digests), order.destinations) == (48, ())
     assert scene.job(1).priority == PRIORITY
     assert [one["reference"] for one in point_models()] == [MODEL]
-    whole_scans = Asked(scene.study, "series-0", "hippocampus-mr-1.0.0", (0.0, 0.0, 0.0), "rita")
+    whole_scans = Asked(scene.study, "series-0", "hippocampus-mr-2.0.0", (0.0, 0.0, 0.0), "rita")
     with pytest.raises(SettingsError, match="does not read"):
         ask_at(scene.images, Broken(), whole_scans)
 

@@ -78,7 +78,7 @@ class Scene:
         kinds = {"nifti": "labels.nii.gz", "json": "result.json"}
         written = tuple(NewResult(kind, f"1-1/{name}/{file}", "0" * 64, 1) for kind, file in kinds.items())
         done = {"name": name, "status": "done", "measured": [], "warnings": [], "figures": {}, "reason": ""}
-        outcome = json.dumps({"package": "hippocampus-mr-1.0.0", "series": [done]})
+        outcome = json.dumps({"package": "hippocampus-mr-2.0.0", "series": [done]})
         assert jobs.finish(self.node.database, leased, Finished("done", "", outcome, written))
 
     def drawing(self, array: Any, shift_mm: float = 0.0) -> bytes:
