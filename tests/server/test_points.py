@@ -100,7 +100,7 @@ def test_a_point_that_could_not_be_read_at_once_waits_in_the_queue(scene: Scene)
 
 
 def test_a_killed_process_is_started_again_and_an_idle_one_ends(scene: Scene) -> None:
-    reader = PointReader(idle_seconds=0.3)
+    reader = PointReader(idle_seconds=5.0)
     assert scene.ask(reader)["state"] == "refused"
     first = reader._process
     assert first is not None
