@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
+import SimpleITK as sitk
 from tests.packages.test_shipped_lung_nodule import EXAMPLES, module
 
 from hounsfield.packages import ModelPackage, open_package, verify
 from hounsfield.training.recipe_text import read_recipe, recipe_digest
+from hounsfield.usecases.demo import demo
 
 EXAMPLE = EXAMPLES / "hippocampus-mr"
 
@@ -47,3 +51,15 @@ def test_every_figure_of_the_card_is_that_of_the_evidence(package: ModelPackage)
     assert "{{" not in card
     (dice,) = [s for s in evidence["fp32"].scores if (s.metric, s.stratum, s.segment) == ("Dice", "all", 2)]
     assert f"| fp32 | posterior | {dice.value:.3f} ({dice.low:.3f} to {dice.high:.3f}; n = 40)" in card
+
+
+def test_nothing_is_outlined_beside_the_hippocampus_in_the_wider_boxes_of_the_demo(tmp_path: Path) -> None:
+    """The average brain, whose two sides are mirror images: about 25 x 37 x 37 mm each, and alike."""
+    volumes = []
+    for files in demo(tmp_path / "demo").run.outputs.values():
+        labels = sitk.GetArrayFromImage(sitk.ReadImage(str(files["nifti"])))
+        extents = [int(np.ptp(axis)) + 1 for axis in np.nonzero(labels)]
+        assert extents == pytest.approx([37, 37, 25], abs=4)
+        volumes.append(np.count_nonzero(labels))
+    assert len(volumes) == 2
+    assert volumes[0] == pytest.approx(volumes[1], rel=0.05)
