@@ -128,7 +128,7 @@ def report_all(node: Node, stopped: Callable[[], bool]) -> threading.Thread:
         while not stopped():
             try:
                 report_due(node)
-            except Exception as error:
+            except Exception as error:  # a thread that ended would report no more, and nobody would know
                 log("commitment-failed", fact=type(error).__name__)
             pause.wait(LOOK_SECONDS)
 

@@ -95,7 +95,7 @@ def deliver_all(node: Node, stopped: Callable[[], bool]) -> list[threading.Threa
         while not stopped():
             try:
                 deliver_due(node, destination)
-            except Exception as error:
+            except Exception as error:  # a thread that ended would deliver no more, and nobody would know
                 log("delivery-failed", destination=destination.name, fact=type(error).__name__)
             pause.wait(LOOK_SECONDS)
 
